@@ -1,0 +1,147 @@
+"""A value that others can watch, without an event loop of its own.
+
+`Watchable` owns the value, a `Watcher` sees its changes. Changes coalesce: a slow watcher sees the
+latest value, never a backlog, so nothing here can grow but the number of waiting callers. The event
+loop comes in through `create_future`, for asyncio
+
+    lambda: asyncio.get_running_loop().create_future()
+
+which is called in `Watcher.updated()`, hence in the loop of the one who waits. `set` and `close`
+must be called in that same thread.
+"""
+
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any, Generic, Protocol, TypeVar
+
+from .errors import WatchClosedError
+
+__all__ = ["FutureLike", "Watchable", "Watcher"]
+
+T = TypeVar("T")
+
+
+class FutureLike(Protocol):
+    """What `Watchable` needs of a future; `asyncio.Future` has it."""
+
+    def done(self) -> bool:
+        """Whether it was resolved or cancelled."""
+        ...
+
+    def set_result(self, result: None, /) -> None:
+        """Wake the one who awaits it."""
+        ...
+
+    def __await__(self) -> Generator[Any, None, None]: ...
+
+
+class Watchable(Generic[T]):
+    """Owns a value and tells watchers when it becomes a different one."""
+
+    __slots__ = ("_closed", "_create_future", "_value", "_waiters")
+
+    def __init__(self, value: T, create_future: Callable[[], FutureLike]) -> None:
+        self._value = value
+        self._create_future = create_future
+        self._closed = False
+        # A dict as an ordered set: waiters wake in the order in which they came.
+        self._waiters: dict[FutureLike, None] = {}
+
+    def get(self) -> T:
+        """The current value."""
+        return self._value
+
+    def set(self, value: T) -> bool:
+        """Replace the value; whether it differs from the one before (only then anybody wakes)."""
+        if value == self._value:
+            return False
+        self._value = value
+        self._wake()
+        return True
+
+    def watch(self) -> "Watcher[T]":
+        """A new watcher that has seen nothing but the current value."""
+        return Watcher(self)
+
+    def close(self) -> None:
+        """Declare that no change will follow; watchers see the last change, then the end."""
+        self._closed = True
+        self._wake()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def changed(self) -> None:
+        """Return after the next `set` to another value, or `close`. Cancel-safe."""
+        waiter = self._create_future()
+        self._waiters[waiter] = None
+        try:
+            await waiter
+        finally:
+            self._waiters.pop(waiter, None)
+
+
+class Watcher(Generic[T]):
+    """One observer of a `Watchable`; remembers the last value it has handed out."""
+
+    __slots__ = ("_seen", "_source")
+
+    def __init__(self, source: Watchable[T]) -> None:
+        self._source = source
+        self._seen = source.get()
+
+    def get(self) -> T:
+        """The current value, which counts as seen from now on."""
+        self._seen = self._source.get()
+        return self._seen
+
+    async def updated(self) -> T:
+        """Wait for a value other than the last one seen, and return it.
+
+        Values that came and went in between are skipped. Cancel-safe: nothing is lost. Raises
+        `WatchClosedError` when the source is closed and has nothing new.
+        """
+        while self._source.get() == self._seen:
+            if self._source.closed:
+                raise WatchClosedError("the watched value will not change any more")
+            await self._source.changed()
+        return self.get()
+
+    async def initialized(self) -> T:
+        """Wait until the value is not `None`, and return it. Cancel-safe, errors as `updated`."""
+        while (value := self.get()) is None:
+            await self.updated()
+        return value
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        """The current value, then every update; ends when the source is closed."""
+        return _Updates(self)
+
+
+class _Updates(Generic[T]):
+    """The iterator of `Watcher`: no generator, so that leaving a loop early leaves nothing open."""
+
+    __slots__ = ("_started", "_watcher")
+
+    def __init__(self, watcher: Watcher[T]) -> None:
+        self._watcher = watcher
+        self._started = False
+
+    def __aiter__(self) -> "_Updates[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        if not self._started:
+            self._started = True
+            return self._watcher.get()
+        try:
+            return await self._watcher.updated()
+        except WatchClosedError:
+            raise StopAsyncIteration from None
