@@ -1,31 +1,50 @@
-"""What every test of the workspace is held to: nothing may outlive it."""
+"""What every test of the workspace is held to: nothing may outlive it.
+
+A task of the test's loop that still runs, a thread that still lives, or an error that only a
+loop's exception handler heard of fails the test at once. A socket, file or event loop that nobody
+closed warns when it is collected (which is done here, right after the test), and warnings are
+errors.
+"""
 
 import asyncio
 import gc
 import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 
+def pytest_collection_finish() -> None:
+    """Take the modules and the test items out of every later collection: it makes them cheap."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest_asyncio.fixture(autouse=True)
 async def _no_leaked_tasks() -> AsyncIterator[None]:
-    """Fail a test that leaves a task of its loop running."""
+    """Fail a test that leaves a task of its loop running, or an exception nobody looked at."""
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     yield
     await asyncio.sleep(0)  # let tasks that were just cancelled or finished be reaped
     left = [t for t in asyncio.all_tasks() if t is not asyncio.current_task() and not t.done()]
     assert not left, f"tasks left running: {left}"
+    gc.collect()
+    assert not unheard, f"errors that nobody handled: {unheard}"
 
 
 @pytest.fixture(autouse=True)
 def _no_leaked_threads_or_sockets() -> Iterator[None]:
-    """Fail a test that leaves a thread; a leaked socket warns when collected, and warnings fail."""
+    """Fail a test that leaves a thread, and collect now what it forgot to close."""
     before = set(threading.enumerate())
     yield
     gc.collect()
+    # A loop's default executor ("asyncio_N") is shut down with the loop, after this fixture.
     left = [
-        t for t in threading.enumerate()
-        if t not in before and t.is_alive() and not t.name.startswith("asyncio_")
+        thread
+        for thread in set(threading.enumerate()) - before
+        if thread.is_alive() and not thread.name.startswith("asyncio_")
     ]
     assert not left, f"threads left running: {left}"

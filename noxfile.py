@@ -1,0 +1,201 @@
+"""The sessions: one door for people and for CI.
+
+    python3 tools/run.py SESSION -- ARGUMENTS     on a machine with nothing but Python
+    nox -s SESSION -- ARGUMENTS                   where nox is installed
+
+Each session installs what it needs into an environment of its own under `.nox`. The four packages
+are installed editable and together, with IROH_SIBLINGS=index (see hatch_build.py for why); where
+nothing changed since the last run, the installation is skipped.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests", "lint", "types"]
+nox.needs_version = ">=2026.4"
+
+ROOT = Path(__file__).parent.resolve()
+PACKAGES = ("iroh-base", "iroh-relay", "iroh-dns-server", "iroh")
+"""In the order of the floors: a package needs only those before it."""
+SCRIPTS = {"iroh-relay": "iroh-relay", "iroh-dns-server": "iroh-dns-server"}
+SOURCES = [f"packages/{name}/src" for name in PACKAGES]
+TOGETHER = {"IROH_SIBLINGS": "index"}
+
+RUST_PEER = "iroh==1.2.0"
+"""n0's bindings (Rust iroh 1.4.1). Same import name as ours, hence never in one environment."""
+TEST = (
+    "hypothesis>=6.150",
+    "pytest>=9.0",
+    "pytest-asyncio>=1.3",
+    "pytest-timeout>=2.4",
+    "pytest-xdist>=3.8",
+    "trustme>=1.2",
+)
+LINT = ("codespell>=2.4", "import-linter==2.16", "ruff==0.17.6")
+TYPES = ("mypy==2.4.1", "pytest>=9.0", "nox>=2026.4")
+
+
+# -- installing --------------------------------------------------------------------------------
+
+
+def fingerprint(*requirements: str) -> str:
+    """Digest what decides the outcome of an installation of the workspace."""
+    digest = hashlib.sha256(repr((requirements, sys.version_info, ROOT)).encode())
+    for name in PACKAGES:
+        folder = ROOT / "packages" / name
+        package = folder / "src" / name.replace("-", "_") / "__init__.py"
+        for path in (folder / "pyproject.toml", folder / "hatch_build.py", package):
+            digest.update(path.read_bytes() if path.is_file() else b"-")
+    return digest.hexdigest()
+
+
+def install_once(session: nox.Session, what: str, *arguments: str) -> None:
+    """Install unless the environment says that exactly this was installed before."""
+    stamp = Path(session.virtualenv.location) / ".iroh-installed"
+    if stamp.is_file() and stamp.read_text() == what:
+        session.log("nothing changed since the last installation")
+        return
+    stamp.unlink(missing_ok=True)
+    session.install(*arguments, env=TOGETHER)
+    stamp.write_text(what)
+
+
+def install_workspace(session: nox.Session, *requirements: str) -> None:
+    """Install the four packages editable, and the session's own requirements."""
+    editable = [part for name in PACKAGES for part in ("-e", f"packages/{name}")]
+    install_once(session, fingerprint(*requirements), *editable, *requirements)
+
+
+def install_tools(session: nox.Session, *requirements: str) -> None:
+    """Install what a session needs that does not need our packages."""
+    install_once(session, repr(requirements), *requirements)
+
+
+def rust_python(session: nox.Session) -> Path:
+    """Give the interpreter of the environment that holds the real Rust peer and nothing of ours."""
+    home = Path(session.virtualenv.location).with_name("rust-peer")
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = home / ".iroh-installed"
+    wanted = f"{RUST_PEER} {sys.version_info}"
+    if not (python.is_file() and stamp.is_file() and stamp.read_text() == wanted):
+        shutil.rmtree(home, ignore_errors=True)
+        session.run("python", "-m", "venv", str(home), silent=True)
+        session.run(str(python), "-m", "pip", "install", "-q", RUST_PEER, external=True)
+        stamp.write_text(wanted)
+    return python
+
+
+def scratch(session: nox.Session) -> Path:
+    """Give an empty folder of this session."""
+    folder = Path(session.create_tmp()) / "scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+# -- what a contributor runs -------------------------------------------------------------------
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Every test that needs no Rust, no root and no internet: nox -s tests -- -k ticket."""
+    install_workspace(session, *TEST)
+    session.run("python", "tools/import_time.py")
+    session.run("pytest", "-n", "2", *(session.posargs or ["packages", "tools"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, floors, budgets, versions, spelling. Nothing of ours is imported."""
+    install_tools(session, *LINT)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", env={"PYTHONPATH": os.pathsep.join(SOURCES)})
+    session.run("python", "tools/budget.py")
+    session.run("python", "tools/versions.py")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the four packages, the tools and this file with mypy --strict."""
+    install_workspace(session, *TYPES)
+    session.run("mypy", "--strict", *SOURCES)
+    session.run("mypy", "--strict", "noxfile.py", "conftest.py", "tools")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Show what it does: two endpoints of this machine find and dial each other by key."""
+    install_workspace(session)
+    session.run("python", "tools/demo.py", *session.posargs)
+
+
+# -- against the real peer ---------------------------------------------------------------------
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Every feature against real Rust endpoints; `-- --write` renews COMPATIBILITY.md."""
+    rust = rust_python(session)
+    install_workspace(session, *TEST)
+    env = {"IROH_RUST_PYTHON": str(rust)}
+    session.run("pytest", "tools/interop", *session.posargs, env=env)
+
+
+# -- what a user installs ----------------------------------------------------------------------
+
+
+@nox.session
+def standalone(session: nox.Session) -> None:
+    """Check that `pip install ./packages/<any one>` works alone in a fresh environment."""
+    for name in session.posargs or PACKAGES:
+        home = scratch(session)
+        python = fresh_environment(session, home)
+        session.run(python, "-m", "pip", "install", "-q", f"./packages/{name}", external=True)
+        check_installed(session, Path(python), name)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build wheels and sdists as for a release, and try both in fresh environments."""
+    install_tools(session, "build>=1.3", "hatchling>=1.27")
+    dist = scratch(session)
+    for name in PACKAGES:
+        command = ["python", "-m", "build", "--no-isolation", "--outdir", str(dist)]
+        session.run(*command, f"packages/{name}", env=TOGETHER, silent=True)
+    session.run("python", "tools/check_dist.py", str(dist))
+    for kind in ("*.whl", "*.tar.gz"):
+        for name in PACKAGES:
+            archive = next(dist.glob(f"{name.replace('-', '_')}-{kind}"))
+            with tempfile.TemporaryDirectory() as home:
+                python = fresh_environment(session, Path(home))
+                # Named by file, because an index would give n0's bindings for the name `iroh`.
+                command = [python, "-m", "pip", "install", "-q", "--find-links", str(dist)]
+                session.run(*command, str(archive), external=True)
+                check_installed(session, Path(python), name)
+
+
+def fresh_environment(session: nox.Session, home: Path) -> str:
+    """Make a virtual environment with pip and nothing else; give its interpreter."""
+    session.run("python", "-m", "venv", str(home / "venv"), silent=True)
+    return str(home / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def check_installed(session: nox.Session, python: Path, name: str) -> None:
+    """Import the package far away from the checkout, and ask its script for help."""
+    module = name.replace("-", "_")
+    code = f"import {module} as m; print('{name}', m.__version__, m.__file__)"
+    with session.chdir(python.parent):
+        session.run(str(python), "-I", "-W", "error", "-c", code, external=True)
+        session.run(str(python), "-m", "pip", "check", external=True, silent=True)
+        if name in SCRIPTS:
+            session.run(str(python.with_name(SCRIPTS[name])), "--help", external=True, silent=True)
