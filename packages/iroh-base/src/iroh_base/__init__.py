@@ -13,6 +13,7 @@ from .addr import (
     transport_addr_text,
 )
 from .encoding import base32_decode, base32_encode, from_hex, to_hex, z32_decode, z32_encode
+from .endpoint_info import AddrFilter, EndpointData, EndpointInfo, UserData
 from .errors import (
     AddrParseError,
     EndpointInfoError,
@@ -32,22 +33,31 @@ from .errors import (
     WatchClosedError,
 )
 from .keys import EndpointId, PublicKey, SecretKey, Signature
+from .pkarr import IROH_TXT_NAME, DnsRecord, MonotonicTimestamp, SignedPacket
 from .postcard import Reader, Writer
 from .relay_url import RelayUrl
+from .ticket import EndpointTicket
 from .watch import Watchable, Watcher
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "IROH_TXT_NAME",
+    "AddrFilter",
     "AddrParseError",
     "CustomAddr",
+    "DnsRecord",
     "EndpointAddr",
+    "EndpointData",
     "EndpointId",
+    "EndpointInfo",
     "EndpointInfoError",
+    "EndpointTicket",
     "InvalidInputError",
     "IrohError",
     "IrohErrorKind",
     "KeyParsingError",
+    "MonotonicTimestamp",
     "PacketDnsError",
     "PacketSignatureError",
     "PacketTooLargeError",
@@ -61,9 +71,11 @@ __all__ = [
     "SecretKey",
     "Signature",
     "SignatureError",
+    "SignedPacket",
     "SocketAddr",
     "TicketParsingError",
     "TransportAddr",
+    "UserData",
     "WatchClosedError",
     "Watchable",
     "Watcher",
