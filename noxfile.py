@@ -40,7 +40,7 @@ TEST = (
     "trustme>=1.2",
 )
 LINT = ("codespell>=2.4", "import-linter==2.16", "ruff==0.17.6")
-TYPES = ("mypy==2.4.1", "pytest>=9.0", "nox>=2026.4")
+TYPES = (*TEST, "mypy==2.4.1", "nox>=2026.4")
 
 
 # -- installing --------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def rust_python(session: nox.Session) -> Path:
     wanted = f"{RUST_PEER} {sys.version_info}"
     if not (python.is_file() and stamp.is_file() and stamp.read_text() == wanted):
         shutil.rmtree(home, ignore_errors=True)
-        session.run("python", "-m", "venv", str(home), silent=True)
+        session.run(sys.executable, "-m", "venv", str(home), external=True, silent=True)
         session.run(str(python), "-m", "pip", "install", "-q", RUST_PEER, external=True)
         stamp.write_text(wanted)
     return python
@@ -95,7 +95,7 @@ def rust_python(session: nox.Session) -> Path:
 
 def scratch(session: nox.Session) -> Path:
     """Give an empty folder of this session."""
-    folder = Path(session.create_tmp()) / "scratch"
+    folder = Path(session.create_tmp()).resolve() / "scratch"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
@@ -154,7 +154,7 @@ def interop(session: nox.Session) -> None:
 # -- what a user installs ----------------------------------------------------------------------
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def standalone(session: nox.Session) -> None:
     """Check that `pip install ./packages/<any one>` works alone in a fresh environment."""
     for name in session.posargs or PACKAGES:
@@ -186,7 +186,7 @@ def build(session: nox.Session) -> None:
 
 def fresh_environment(session: nox.Session, home: Path) -> str:
     """Make a virtual environment with pip and nothing else; give its interpreter."""
-    session.run("python", "-m", "venv", str(home / "venv"), silent=True)
+    session.run(sys.executable, "-m", "venv", str(home / "venv"), external=True, silent=True)
     return str(home / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
 
 

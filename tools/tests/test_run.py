@@ -65,7 +65,7 @@ def test_nox_command(checkout: Path) -> None:
 def test_a_missing_module_is_one_line(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert run.main(["tests"]) == 1
     output = capsys.readouterr().err
     assert output.count("\n") == 1
