@@ -1,0 +1,89 @@
+"""Time as an argument: what the relay client needs of a clock, and the one of the event loop.
+
+Everything in this package that waits or measures does it through a `Clock`, so that a test can let
+a minute pass in no time. Only the number of loop turns is real.
+"""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol
+
+__all__ = ["Clock", "LoopClock", "TimerHandle", "deadline", "sleep"]
+
+
+class TimerHandle(Protocol):
+    """A call that is due later; `asyncio.TimerHandle` is one."""
+
+    def cancel(self) -> None:
+        """Make sure the call does not happen. Harmless when it did."""
+        ...
+
+
+class Clock(Protocol):
+    """A monotonic clock in seconds, and timers that follow it."""
+
+    def now(self) -> float:
+        """Seconds since some fixed moment."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
+        """Call `callback` once, `delay` seconds from now, from the event loop."""
+        ...
+
+
+class LoopClock:
+    """The clock of the running event loop."""
+
+    __slots__ = ("_loop", "now")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.now = loop.time
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
+        """As `Clock.call_later`."""
+        return self._loop.call_later(delay, callback)
+
+
+async def sleep(clock: Clock, delay: float, wake: asyncio.Event | None = None) -> None:
+    """Wait `delay` seconds of `clock`, or until `wake` is set. Cancel-safe."""
+    done = wake or asyncio.Event()
+    timer = clock.call_later(delay, done.set)
+    try:
+        await done.wait()
+    finally:
+        timer.cancel()
+
+
+class deadline:
+    """`async with deadline(clock, seconds)`: as `asyncio.timeout`, but on a `Clock`.
+
+    Raises `TimeoutError` from the block when the time is over. Cancellation passes through.
+    """
+
+    __slots__ = ("_clock", "_seconds", "_timeout", "_timer")
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._timeout = asyncio.timeout(None)
+        self._timer: TimerHandle | None = None
+
+    async def __aenter__(self) -> "deadline":
+        await self._timeout.__aenter__()
+        self._timer = self._clock.call_later(self._seconds, self._expire)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._timeout.__aexit__(exc_type, exc, traceback)
+
+    def _expire(self) -> None:
+        self._timeout.reschedule(asyncio.get_running_loop().time())
