@@ -1,1 +1,41 @@
+"""A pkarr and DNS server for the iroh network.
+
+Endpoints publish signed packets over HTTP (`PUT /pkarr/<key>`); anyone resolves them over DNS
+(`TXT _iroh.<key>.<origin>`). Use it as a program, `iroh-dns-server --help`, or inside another one
+through `DnsServer`.
+"""
+
+from iroh_dns_server.config import Config, DnsConfig, HttpConfig, RateLimit, StoreConfig
+from iroh_dns_server.config_toml import load_config, parse_config
+from iroh_dns_server.errors import (
+    BindError,
+    ConfigError,
+    DnsServerError,
+    StoreBusyError,
+    StoreError,
+)
+from iroh_dns_server.metrics import Metrics
+from iroh_dns_server.server import DnsServer
+from iroh_dns_server.store import PacketStore, PutOutcome, SqliteStore
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "BindError",
+    "Config",
+    "ConfigError",
+    "DnsConfig",
+    "DnsServer",
+    "DnsServerError",
+    "HttpConfig",
+    "Metrics",
+    "PacketStore",
+    "PutOutcome",
+    "RateLimit",
+    "SqliteStore",
+    "StoreBusyError",
+    "StoreConfig",
+    "StoreError",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,106 @@
+"""The configuration as values; `config_toml` reads them from a file.
+
+Names and defaults are those of the Rust server (iroh-dns-server/src/config.rs, 1.4.1), so that its
+files work here as far as the features exist.
+"""
+
+import dataclasses
+import enum
+import os
+import sys
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+__all__ = [
+    "Config",
+    "DnsConfig",
+    "HttpConfig",
+    "RateLimit",
+    "StoreConfig",
+    "default_data_dir",
+]
+
+DATA_DIR_VARIABLE = "IROH_DNS_DATA_DIR"
+"""Environment variable that names the data directory when the configuration does not."""
+
+
+class RateLimit(enum.Enum):
+    """How PUTs are limited per client."""
+
+    DISABLED = "disabled"
+    SIMPLE = "simple"
+    """By the address the connection comes from."""
+    SMART = "smart"
+    """By the address a reverse proxy reports, else by the connection's."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConfig:
+    """`[http]`: where pkarr PUT and GET are served."""
+
+    port: int = 8080
+    bind_addr: IPv4Address | IPv6Address | None = None
+    """None: every address of both families."""
+    listen_backlog: int = 1024
+    """Connections the kernel keeps ready; upstream `DEFAULT_LISTEN_BACKLOG`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DnsConfig:
+    """`[dns]`: where DNS is served, and for which zones."""
+
+    port: int = 5300
+    """UDP and TCP; 0 takes a port that is free for both."""
+    bind_addr: IPv4Address | IPv6Address | None = None
+    """None: every address of both families."""
+    default_soa: str = "irohdns.example hostmaster.irohdns.example 0 10800 3600 604800 3600"
+    """Data of each origin's SOA record. Its last number is the time in seconds for which resolvers
+    may remember that a name does not exist."""
+    default_ttl: int = 900
+    """Read and not used, as upstream: answers carry the TTL of the signed packet."""
+    origins: tuple[str, ...] = ("irohdns.example.", ".")
+    """The zones below which keys are resolved."""
+    rr_a: IPv4Address | None = None
+    rr_aaaa: IPv6Address | None = None
+    rr_ns: str | None = None
+    """Records of each origin itself."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """`[zone_store]`: batches and expiry; times in seconds."""
+
+    max_batch_size: int = 512
+    """Packets in one commit. (Upstream 65536, which it holds open for a second.)"""
+    max_batch_time: float = 1.0
+    """The longest a PUT may wait for others to share its commit with. Here a commit starts as soon
+    as the one before it has ended, which is always sooner."""
+    eviction: float = 7 * 24 * 3600.0
+    """Age, by its own timestamp, at which a packet is removed."""
+    eviction_interval: float = 10.0
+    """Time between two looks for packets that are too old."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything a `DnsServer` needs to know."""
+
+    http: HttpConfig = HttpConfig()
+    dns: DnsConfig = DnsConfig(rr_a=IPv4Address("127.0.0.1"), rr_ns="ns1.irohdns.example.")
+    zone_store: StoreConfig = StoreConfig()
+    pkarr_put_rate_limit: RateLimit = RateLimit.SIMPLE
+    data_dir: Path | None = None
+    """None: `default_data_dir()`."""
+
+
+def default_data_dir() -> Path:
+    """Where data goes when nothing else is said: the variable, else the platform's usual place."""
+    if named := os.environ.get(DATA_DIR_VARIABLE):
+        return Path(named)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "iroh-dns"

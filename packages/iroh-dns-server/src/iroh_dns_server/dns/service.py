@@ -1,0 +1,135 @@
+"""From the bytes of a request to the bytes of its answer, for every transport.
+
+    request -> given before (UDP)? -> parse -> authority -> the key's zone: in memory?
+                                                                         else from the store
+
+Everything but the last step is synchronous; only a zone that must be read from the store makes the
+caller wait. An answer given before is used again only as long as the zone it was made from is the
+newest (`Zone.alive`), so a new packet is visible to the very next query.
+"""
+
+import logging
+from typing import NamedTuple
+
+from iroh_dns_server.dns.authority import Authority, KeyQuestion
+from iroh_dns_server.dns.wire import (
+    FORMERR,
+    NOERROR,
+    NXDOMAIN,
+    SERVFAIL,
+    Answer,
+    BadQueryError,
+    IgnoredQueryError,
+    Query,
+    parse_query,
+    render,
+    render_error,
+)
+from iroh_dns_server.dns.zone import Zone
+from iroh_dns_server.dns.zones import ZoneCache
+from iroh_dns_server.errors import StoreError
+from iroh_dns_server.metrics import Metrics
+
+__all__ = ["DnsService", "Pending"]
+
+logger = logging.getLogger(__name__)
+
+MAX_REMEMBERED = 4096
+"""Answers kept by their request's bytes: at most about 6 MB."""
+MAX_REMEMBERED_REQUEST = 300
+"""Bytes of a request worth remembering: a name of full length with EDNS and a small option."""
+
+
+class Pending(NamedTuple):
+    """A request that needs a zone from the store; give it to `DnsService.finish`."""
+
+    request: bytes
+    query: Query
+    question: KeyQuestion
+    udp: bool
+
+
+class _Remembered(NamedTuple):
+    zone: Zone
+    reply: bytes
+    outcome: str
+
+
+class DnsService:
+    """Answers DNS requests. Holds no socket."""
+
+    def __init__(self, authority: Authority, zones: ZoneCache, metrics: Metrics) -> None:
+        self._authority = authority
+        self._zones = zones
+        self._metrics = metrics
+        self._remembered: dict[bytes, _Remembered] = {}
+
+    def respond(self, request: bytes, *, udp: bool) -> bytes | Pending | None:
+        """The answer, or None if the request deserves none, or `Pending`. Never raises."""
+        if udp:
+            known = self._remembered.get(request[2:])
+            if known is not None and known.zone.alive:
+                self._count(known.outcome, udp)
+                return request[:2] + known.reply
+        try:
+            query = parse_query(request)
+        except IgnoredQueryError:
+            self._metrics.dns_dropped += 1
+            return None
+        except BadQueryError as error:
+            if error.rcode == FORMERR:
+                self._metrics.dns_malformed += 1
+            self._count("dns_lookup_error", udp)
+            return render_error(error)
+        decision = self._authority.decide(query)
+        if isinstance(decision, Answer):
+            return self._render(query, decision, udp)
+        zone = self._zones.peek(decision.public_key)
+        pending = Pending(request, query, decision, udp)
+        return pending if zone is None else self._from_zone(pending, zone)
+
+    async def finish(self, pending: Pending) -> bytes:
+        """The answer to a request that needed the store; SERVFAIL if the store fails."""
+        try:
+            zone = await self._zones.load(pending.question.public_key)
+        except StoreError as error:
+            logger.error("a DNS lookup failed: %s", error)
+            self._metrics.store_errors += 1
+            failure = Answer(SERVFAIL, authoritative=False)
+            return self._render(pending.query, failure, pending.udp)
+        return self._from_zone(pending, zone)
+
+    def _from_zone(self, pending: Pending, zone: Zone | None) -> bytes:
+        answer = self._authority.from_zone(pending.query, pending.question, zone)
+        reply = self._render(pending.query, answer, pending.udp)
+        if pending.udp and zone is not None and len(pending.request) <= MAX_REMEMBERED_REQUEST:
+            while len(self._remembered) >= MAX_REMEMBERED:
+                del self._remembered[next(iter(self._remembered))]
+            kept = _Remembered(zone, reply[2:], _outcome(answer))
+            self._remembered[pending.request[2:]] = kept
+        return reply
+
+    def _render(self, query: Query, answer: Answer, udp: bool) -> bytes:
+        reply, truncated = render(query, answer, udp=udp)
+        if truncated:
+            self._metrics.dns_truncated += 1
+        self._count(_outcome(answer), udp)
+        return reply
+
+    def _count(self, outcome: str, udp: bool) -> None:
+        metrics = self._metrics
+        metrics.dns_requests += 1
+        if udp:
+            metrics.dns_requests_udp += 1
+        else:
+            metrics.dns_requests_tcp += 1
+        setattr(metrics, outcome, getattr(metrics, outcome) + 1)
+
+
+def _outcome(answer: Answer) -> str:
+    """The counter an answer belongs to, as upstream sorts them."""
+    if answer.rcode == NOERROR and answer.answers:
+        return "dns_lookup_success"
+    if answer.rcode in (NOERROR, NXDOMAIN):
+        return "dns_lookup_notfound"
+    return "dns_lookup_error"

@@ -1,0 +1,127 @@
+"""DNS over TCP (RFC 1035 section 4.2.2, RFC 7766).
+
+    | length (2, big-endian) | message | length (2) | message | ...
+
+Queries of one connection may be pipelined; they are answered in order. A connection is closed when
+it is idle, when a message arrives too slowly, when its owner does not read, or when it sends
+something that deserves no answer.
+"""
+
+import asyncio
+import logging
+import socket
+from collections import Counter
+
+from iroh_dns_server.dns.service import DnsService, Pending
+from iroh_dns_server.metrics import Metrics
+
+__all__ = ["TcpServer"]
+
+logger = logging.getLogger(__name__)
+
+IDLE_TIMEOUT = 10.0
+"""Seconds for the next message to arrive in full, and for an answer to be taken. RFC 7766 section
+6.2.3 asks for a few seconds at least; the Rust server gives 1."""
+MAX_CONNECTIONS = 512
+"""Connections at a time; a further one is closed at once."""
+MAX_PER_HOST = 64
+"""Connections at a time from one address."""
+FAIRNESS = 16
+"""Pipelined queries answered before other tasks get their turn."""
+
+
+class TcpServer:
+    """Serves DNS on `sock`, a bound TCP socket that it then owns."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        service: DnsService,
+        metrics: Metrics,
+        *,
+        idle_timeout: float = IDLE_TIMEOUT,
+        max_connections: int = MAX_CONNECTIONS,
+        max_per_host: int = MAX_PER_HOST,
+        backlog: int = 1024,
+    ) -> None:
+        self._sock = sock
+        self._service = service
+        self._metrics = metrics
+        self._idle_timeout = idle_timeout
+        self._max_connections = max_connections
+        self._max_per_host = max_per_host
+        self._backlog = backlog
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._hosts: Counter[str] = Counter()
+
+    async def start(self) -> None:
+        """Begin to accept connections."""
+        self._server = await asyncio.start_server(
+            self._on_connection, sock=self._sock, backlog=self._backlog
+        )
+
+    async def close(self) -> None:
+        """Stop accepting and end every connection. Idempotent."""
+        if self._server is None:
+            self._sock.close()
+            return
+        self._server.close()
+        connections = list(self._connections)
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _on_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """One connection, from accept to close; a task of its own."""
+        host = str((writer.get_extra_info("peername") or ("?",))[0])
+        full = len(self._connections) >= self._max_connections
+        if full or self._hosts[host] >= self._max_per_host:
+            self._metrics.dns_tcp_refused += 1
+            writer.transport.abort()
+            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        self._hosts[host] += 1
+        self._metrics.dns_tcp_connections += 1
+        try:
+            await self._serve(reader, writer)
+        except (asyncio.IncompleteReadError, TimeoutError, OSError) as error:
+            logger.debug("DNS over TCP: %s: connection ended: %r", host, error)
+        finally:
+            self._connections.discard(task)
+            self._hosts[host] -= 1
+            if not self._hosts[host]:
+                del self._hosts[host]
+            _close(writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer message after message until there is a reason to stop."""
+        served = 0
+        while True:
+            async with asyncio.timeout(self._idle_timeout):
+                length = int.from_bytes(await reader.readexactly(2))
+                request = await reader.readexactly(length)
+            reply = self._service.respond(request, udp=False)
+            if isinstance(reply, Pending):
+                reply = await self._service.finish(reply)
+            if reply is None:
+                return
+            writer.write(len(reply).to_bytes(2) + reply)
+            async with asyncio.timeout(self._idle_timeout):
+                await writer.drain()
+            served += 1
+            if served % FAIRNESS == 0:
+                await asyncio.sleep(0)
+
+
+def _close(writer: asyncio.StreamWriter) -> None:
+    """Close without waiting: what is buffered is sent if the peer takes it within the kernel."""
+    if writer.transport.get_write_buffer_size():
+        writer.transport.abort()  # a peer that does not read would hold the buffer for ever
+    else:
+        writer.close()

@@ -1,0 +1,71 @@
+"""Removing packets that are too old, a bounded number at a time.
+
+Age counts from the packet's own timestamp. An endpoint that lives publishes every five minutes, so
+a packet of a week ago belongs to one that is gone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from iroh_dns_server.dns.zones import ZoneCache
+from iroh_dns_server.errors import StoreError
+from iroh_dns_server.metrics import Metrics
+from iroh_dns_server.store.base import PacketStore
+
+__all__ = ["PASS_LIMIT", "Expiry"]
+
+logger = logging.getLogger(__name__)
+
+PASS_LIMIT = 500
+"""Packets removed in one statement, so that PUTs wait for a few milliseconds at most."""
+
+
+class Expiry:
+    """Removes packets older than `age` seconds, every `interval` seconds.
+
+    `clock` gives microseconds since 1970; `sleep` waits for seconds.
+    """
+
+    def __init__(
+        self,
+        store: PacketStore,
+        zones: ZoneCache,
+        metrics: Metrics,
+        *,
+        age: float,
+        interval: float,
+        clock: Callable[[], int],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._zones = zones
+        self._metrics = metrics
+        self._age_us = int(age * 1_000_000)
+        self._interval = interval
+        self._clock = clock
+        self._sleep = sleep
+
+    async def run(self) -> None:
+        """Look, remove, wait, until cancelled."""
+        while True:
+            await self._sleep(self._interval)
+            try:
+                await self.remove_old()
+            except StoreError as error:
+                self._metrics.store_errors += 1
+                logger.error("old packets could not be removed: %s", error)
+
+    async def remove_old(self) -> int:
+        """Remove everything that is too old now; returns how many. Raises `StoreError`."""
+        removed = 0
+        before = max(0, self._clock() - self._age_us)
+        more = True
+        while more:
+            keys, more = await self._store.expire(before, PASS_LIMIT)
+            self._zones.drop(keys)
+            self._metrics.store_packets_expired += len(keys)
+            removed += len(keys)
+        if removed:
+            logger.debug("%d packets were too old and are gone", removed)
+        return removed

@@ -1,0 +1,7 @@
+"""pkarr over HTTP: publish and fetch signed packets, and say that the server is well."""
+
+from iroh_dns_server.http.app import make_app
+from iroh_dns_server.http.rate_limit import RateLimiter
+from iroh_dns_server.http.server import HttpServer
+
+__all__ = ["HttpServer", "RateLimiter", "make_app"]

@@ -1,0 +1,166 @@
+"""PUT and GET /pkarr/{key}: publish a signed packet, fetch the newest one.
+
+    PUT   429 too many from this client   400 key, body or timestamp   413 body too large
+          408 body too slow   503 store is behind   500 store failed   204 otherwise
+    GET   400 key   404 nothing stored   200 the relay payload
+
+204 means: the packet, or a newer one of the same key, is on disk.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from iroh_base.encoding import z32_decode
+from iroh_base.errors import KeyParsingError, PkarrError
+from iroh_base.keys import PublicKey
+from iroh_base.pkarr import SignedPacket
+from iroh_dns_server.config import RateLimit
+from iroh_dns_server.dns.zones import ZoneCache
+from iroh_dns_server.errors import StoreBusyError, StoreError
+from iroh_dns_server.http.body import BodyError, read_body
+from iroh_dns_server.http.rate_limit import RateLimiter, client_address
+from iroh_dns_server.http.replies import error_reply
+from iroh_dns_server.metrics import Metrics
+from iroh_dns_server.store.base import PacketStore, PutOutcome
+
+__all__ = ["CONTENT_TYPE", "MAX_FUTURE", "PkarrHandlers", "wall_clock_us"]
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/x-pkarr-signed-packet"
+MAX_FUTURE = 24 * 3600 * 1_000_000
+"""Microseconds a packet's timestamp may be ahead of our clock. The Rust server takes any, and then
+one packet dated in the year 3000 keeps its key from publishing until then."""
+
+
+def wall_clock_us() -> int:
+    """Microseconds since 1970 by the system's clock."""
+    return time.time_ns() // 1000
+
+
+class PkarrHandlers:
+    """The two request handlers, on one store. `clock` gives microseconds since 1970."""
+
+    def __init__(
+        self,
+        store: PacketStore,
+        zones: ZoneCache,
+        metrics: Metrics,
+        rate_limit: RateLimit,
+        *,
+        limiter: RateLimiter | None = None,
+        clock: Callable[[], int] = wall_clock_us,
+    ) -> None:
+        self._store = store
+        self._zones = zones
+        self._metrics = metrics
+        self._mode = rate_limit
+        self._limiter = limiter or RateLimiter()
+        self._clock = clock
+
+    async def put(self, request: web.Request) -> web.StreamResponse:
+        """Store the packet in the body if it is valid and newer than what is stored."""
+        if (refused := self._limit(request)) is not None:
+            return refused
+        try:
+            key = PublicKey.from_z32(request.match_info["key"])
+        except KeyParsingError as error:
+            return _refuse(request, 400, f"invalid key: {error}")
+        try:
+            body = await read_body(request)
+            packet = SignedPacket.from_relay_payload(key, body)
+        except BodyError as error:
+            return _refuse(request, error.status, error.detail)
+        except PkarrError as error:
+            return error_reply(400, f"invalid body payload: {error}")
+        if packet.timestamp_us > self._clock() + MAX_FUTURE:
+            return error_reply(400, self._too_far_ahead(packet.timestamp_us))
+        return await self._keep(key.to_bytes(), body)
+
+    async def get(self, request: web.Request) -> web.StreamResponse:
+        """The newest packet of a key."""
+        try:
+            payload = await self._find(request.match_info["key"])
+        except KeyParsingError as error:
+            return error_reply(400, f"invalid key: {error}")
+        except StoreError as error:
+            return self._failed(error)
+        if payload is None:
+            return error_reply(404)
+        return web.Response(body=payload, content_type=CONTENT_TYPE)
+
+    async def _find(self, text: str) -> bytes | None:
+        """Look a key up. Whether it is a point of the curve is only asked when nothing is found:
+        the check is dear, and packets are stored for points only. Raises `KeyParsingError`."""
+        try:
+            raw = z32_decode(text)
+        except ValueError:
+            raw = b""
+        payload = await self._store.get(raw) if len(raw) == 32 else None
+        if payload is None:
+            PublicKey.from_z32(text)
+        return payload
+
+    async def _keep(self, public_key: bytes, payload: bytes) -> web.StreamResponse:
+        try:
+            outcome = await self._store.put(public_key, payload)
+        except StoreError as error:
+            return self._failed(error)
+        finally:
+            self._zones.drop((public_key,))
+        if outcome is PutOutcome.STALE:
+            self._metrics.pkarr_publish_noop += 1
+        else:
+            self._metrics.pkarr_publish_update += 1
+            if outcome is PutOutcome.INSERTED:
+                self._metrics.store_packets_inserted += 1
+            else:
+                self._metrics.store_packets_updated += 1
+        logger.debug("pkarr PUT for %s: %s", public_key.hex()[:10], outcome.value)
+        return web.Response(status=204)
+
+    def _limit(self, request: web.Request) -> web.StreamResponse | None:
+        """The 429 for a client that is too fast, worded like the Rust server's."""
+        if self._mode is RateLimit.DISABLED:
+            return None
+        wait = self._limiter.check(client_address(self._mode, request.remote, request.headers))
+        if not wait:
+            return None
+        self._metrics.http_rate_limited += 1
+        seconds = str(int(wait))
+        response = web.Response(
+            status=429,
+            text=f"Too Many Requests! Wait for {seconds}s",
+            headers={"x-ratelimit-after": seconds, "retry-after": seconds},
+        )
+        return _unread(request, response)
+
+    def _failed(self, error: StoreError) -> web.StreamResponse:
+        self._metrics.store_errors += 1
+        if isinstance(error, StoreBusyError):
+            return error_reply(503, error.message(), {"Retry-After": "1"})
+        logger.error("an HTTP request failed: %s", error)
+        return error_reply(500, error.message())
+
+    def _too_far_ahead(self, timestamp_us: int) -> str:
+        now = datetime.fromtimestamp(self._clock() // 1_000_000, UTC)
+        ahead = (timestamp_us - self._clock()) // 1_000_000
+        return (
+            f"invalid timestamp: {timestamp_us} us is {ahead} s ahead of this server's clock "
+            f"({now:%Y-%m-%dT%H:%M:%SZ}); at most {MAX_FUTURE // 1_000_000} s are accepted"
+        )
+
+
+def _refuse(request: web.Request, status: int, detail: str) -> web.StreamResponse:
+    return _unread(request, error_reply(status, detail))
+
+
+def _unread(request: web.Request, response: web.Response) -> web.StreamResponse:
+    """Close the connection after an answer that came before the body was read to its end."""
+    if not request.content.is_eof():
+        response.force_close()
+    return response

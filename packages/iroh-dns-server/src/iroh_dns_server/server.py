@@ -1,0 +1,153 @@
+"""The server as one object: a packet store, HTTP in front of it, DNS behind it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from types import TracebackType
+
+from iroh_base.addr import SocketAddr
+from iroh_dns_server.config import Config, default_data_dir
+from iroh_dns_server.dns import Authority, DnsService, TcpServer, UdpServer, ZoneCache
+from iroh_dns_server.errors import DnsServerError
+from iroh_dns_server.expiry import Expiry
+from iroh_dns_server.http import HttpServer, RateLimiter, make_app
+from iroh_dns_server.http.pkarr import PkarrHandlers, wall_clock_us
+from iroh_dns_server.metrics import Metrics
+from iroh_dns_server.sockets import bind_dns, bind_tcp, local_addr
+from iroh_dns_server.store import PacketStore, SqliteStore
+
+__all__ = ["DnsServer"]
+
+logger = logging.getLogger(__name__)
+
+
+class DnsServer:
+    """A pkarr and DNS server inside this process.
+
+        async with DnsServer(Config(data_dir=folder)) as server:
+            print(server.http_addr, server.dns_addr)
+
+    `store` replaces the sqlite store; the server closes it. `clock` gives microseconds since 1970.
+    Raises `ConfigError` at once for origins or SOA text that are no DNS. A server is started once.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        store: PacketStore | None = None,
+        limiter: RateLimiter | None = None,
+        clock: Callable[[], int] = wall_clock_us,
+    ) -> None:
+        self.config = config or Config()
+        self.metrics = Metrics()
+        self._authority = Authority(self.config.dns)
+        self._store = store
+        self._limiter = limiter
+        self._clock = clock
+        self._stack = contextlib.AsyncExitStack()
+        self._http_addr: SocketAddr | None = None
+        self._dns_addr: SocketAddr | None = None
+
+    @property
+    def http_addr(self) -> SocketAddr:
+        """Where HTTP is served. Raises `DnsServerError` before `start`."""
+        return _started(self._http_addr)
+
+    @property
+    def dns_addr(self) -> SocketAddr:
+        """Where DNS is served, UDP and TCP. Raises `DnsServerError` before `start`."""
+        return _started(self._dns_addr)
+
+    async def start(self) -> None:
+        """Open the store, bind every socket, begin to serve.
+
+        Raises `StoreError` or `BindError`; then, and when cancelled, everything is closed again.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Stop serving, finish what was accepted, release everything. Idempotent."""
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> "DnsServer":
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _start(self) -> None:
+        store = self._open_store()
+        self._stack.push_async_callback(store.close)
+        zones = ZoneCache(store, self.metrics)
+        await self._serve_http(store, zones)
+        await self._serve_dns(zones)
+        settings = self.config.zone_store
+        expiry = Expiry(
+            store,
+            zones,
+            self.metrics,
+            age=settings.eviction,
+            interval=settings.eviction_interval,
+            clock=self._clock,
+        )
+        task = asyncio.get_running_loop().create_task(expiry.run(), name="iroh-dns-expiry")
+        self._stack.push_async_callback(_cancel, task)
+
+    def _open_store(self) -> PacketStore:
+        if self._store is not None:
+            return self._store
+        data_dir = self.config.data_dir or default_data_dir()
+        return SqliteStore.open(data_dir, max_batch=self.config.zone_store.max_batch_size)
+
+    async def _serve_http(self, store: PacketStore, zones: ZoneCache) -> None:
+        config = self.config.http
+        handlers = PkarrHandlers(
+            store,
+            zones,
+            self.metrics,
+            self.config.pkarr_put_rate_limit,
+            limiter=self._limiter,
+            clock=self._clock,
+        )
+        sock = bind_tcp(config.bind_addr, config.port, "http")
+        app = make_app(handlers, self.metrics)
+        server = HttpServer(sock, app, self.metrics, backlog=config.listen_backlog)
+        self._stack.push_async_callback(server.close)
+        await server.start()
+        self._http_addr = local_addr(sock)
+
+    async def _serve_dns(self, zones: ZoneCache) -> None:
+        config = self.config.dns
+        service = DnsService(self._authority, zones, self.metrics)
+        udp_socket, tcp_socket = bind_dns(config.bind_addr, config.port)
+        udp = UdpServer(udp_socket, service, self.metrics)
+        self._stack.push_async_callback(udp.close)
+        tcp = TcpServer(tcp_socket, service, self.metrics)
+        self._stack.push_async_callback(tcp.close)
+        await tcp.start()
+        udp.start()
+        self._dns_addr = local_addr(udp_socket)
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    """End a task and wait for it."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _started(address: SocketAddr | None) -> SocketAddr:
+    if address is None:
+        raise DnsServerError("the server is not started")
+    return address
