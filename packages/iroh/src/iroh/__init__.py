@@ -1,1 +1,131 @@
+"""Dial any machine by its public key.
+
+    import asyncio
+    from iroh import Endpoint, presets
+
+    async def main():
+        async with Endpoint.bind(presets.N0, alpns=[b"my/protocol/1"]) as endpoint:
+            conn = await endpoint.connect(peer_id, b"my/protocol/1")
+            send, recv = await conn.open_bi()
+            await send.write_all(b"hello")
+            await send.finish()
+            print(await recv.read_to_end(1000))
+
+Endpoint        an identity that dials and accepts       Connection  streams and datagrams
+Router          serves protocols by ALPN                 presets     bundles of settings
+address_lookup  how peers are found                      protocols   echo, as an example
+"""
+
+from iroh import presets
+from iroh.connection import (
+    Closed,
+    Connection,
+    ConnectionStats,
+    PathSnapshot,
+    PathStatsRecord,
+    Side,
+)
+from iroh.endpoint import Endpoint
+from iroh.errors import (
+    BindError,
+    ConnectError,
+    ConnectionLostError,
+    ConnectionTimedOutError,
+    ConnectTimeoutError,
+    DatagramError,
+    EndpointClosedError,
+    FinishedEarlyError,
+    LookupFailedError,
+    ReadTooLongError,
+    StreamError,
+    StreamResetError,
+    StreamStoppedError,
+)
+from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
+from iroh.options import EndpointBuilder, EndpointOptions, Preset
+from iroh.presets import preset_minimal, preset_n0, preset_n0_disable_relay
+from iroh.quic.config import TransportConfig
+from iroh.relay_mode import RelayMode
+from iroh.resolver import DnsResolver
+from iroh.router import ProtocolCreator, ProtocolHandler, Router
+from iroh.streams import BiStream, RecvStream, SendStream
+from iroh.watchers import AddrChangeCallback, CallbackError, HomeRelayCallback, WatchHandle
+from iroh_base import (
+    AddrFilter,
+    CustomAddr,
+    EndpointAddr,
+    EndpointId,
+    EndpointTicket,
+    IrohError,
+    IrohErrorKind,
+    PublicKey,
+    RelayUrl,
+    SecretKey,
+    Signature,
+    SocketAddr,
+)
+from iroh_relay.relay_map import RelayConfig, RelayMap
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Accepting",
+    "AddrChangeCallback",
+    "AddrFilter",
+    "BiStream",
+    "BindError",
+    "CallbackError",
+    "Closed",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "Connecting",
+    "Connection",
+    "ConnectionLostError",
+    "ConnectionStats",
+    "ConnectionTimedOutError",
+    "CustomAddr",
+    "DatagramError",
+    "DnsResolver",
+    "Endpoint",
+    "EndpointAddr",
+    "EndpointBuilder",
+    "EndpointClosedError",
+    "EndpointId",
+    "EndpointOptions",
+    "EndpointTicket",
+    "FinishedEarlyError",
+    "HomeRelayCallback",
+    "Incoming",
+    "IncomingAddr",
+    "IncomingLocalAddr",
+    "IrohError",
+    "IrohErrorKind",
+    "LookupFailedError",
+    "PathSnapshot",
+    "PathStatsRecord",
+    "Preset",
+    "ProtocolCreator",
+    "ProtocolHandler",
+    "PublicKey",
+    "ReadTooLongError",
+    "RecvStream",
+    "RelayConfig",
+    "RelayMap",
+    "RelayMode",
+    "RelayUrl",
+    "Router",
+    "SecretKey",
+    "SendStream",
+    "Side",
+    "Signature",
+    "SocketAddr",
+    "StreamError",
+    "StreamResetError",
+    "StreamStoppedError",
+    "TransportConfig",
+    "WatchHandle",
+    "preset_minimal",
+    "preset_n0",
+    "preset_n0_disable_relay",
+    "presets",
+]

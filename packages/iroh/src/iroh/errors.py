@@ -1,0 +1,226 @@
+"""What the public API raises. All derive from `iroh_base.IrohError`; most also from a built-in.
+
+The kinds and texts are those of the bindings (iroh-ffi `error.rs`); the subclasses, the built-in
+bases and the `code`/`reason` attributes are ours.
+"""
+
+from iroh.quic import errors as quic
+from iroh_base import InvalidInputError, IrohError, IrohErrorKind
+
+__all__ = [
+    "AlpnError",
+    "BindError",
+    "ClosedError",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "ConnectionLostError",
+    "ConnectionTimedOutError",
+    "ConsumedError",
+    "DatagramError",
+    "EndpointClosedError",
+    "FinishedEarlyError",
+    "InvalidInputError",
+    "IrohError",
+    "IrohErrorKind",
+    "LookupFailedError",
+    "ReadTooLongError",
+    "RelayError",
+    "StreamClosedError",
+    "StreamConsumedError",
+    "StreamError",
+    "StreamLostError",
+    "StreamResetError",
+    "StreamStoppedError",
+    "connect_error",
+    "connection_error",
+    "rust_debug",
+]
+
+
+class BindError(IrohError):
+    """The endpoint could not be bound; the message says to which address and what to do."""
+
+    default_kind = IrohErrorKind.BIND
+
+
+class RelayError(IrohError):
+    """A relay could not be used."""
+
+    default_kind = IrohErrorKind.RELAY
+
+
+class ClosedError(IrohError):
+    """The object was closed or finished before."""
+
+    default_kind = IrohErrorKind.CLOSED
+
+
+class ConsumedError(IrohError):
+    """A single-use object (Incoming, Connecting, EndpointBuilder) was used twice."""
+
+
+class AlpnError(IrohError):
+    """The peers have no application protocol in common, or none was given."""
+
+    default_kind = IrohErrorKind.ALPN
+
+
+class ConnectError(IrohError, ConnectionError):
+    """Dialling failed. `reason` is the QUIC close reason when the handshake got that far."""
+
+    default_kind = IrohErrorKind.CONNECT
+    reason: quic.CloseReason | None = None
+
+    @property
+    def code(self) -> int | None:
+        """The error code the connection was closed with, if any."""
+        return getattr(self.reason, "code", None)
+
+
+class ConnectTimeoutError(ConnectError, TimeoutError):
+    """No answer from any known address of the peer."""
+
+
+class LookupFailedError(ConnectError):
+    """No address of the peer is known and no lookup service found one."""
+
+
+class EndpointClosedError(ConnectError, ClosedError):
+    """The endpoint was closed before or while dialling."""
+
+
+class _Worded(IrohError):
+    """`message()` gives the bindings' text, Rust's Debug form; `str()` says it in words."""
+
+    def __init__(self, words: str, message: str) -> None:
+        super().__init__(message)
+        self._words = words
+
+    def __str__(self) -> str:
+        return self._words
+
+
+class ConnectionLostError(_Worded, ConnectionError):
+    """The connection ended. `reason` says why, `code` with which error code."""
+
+    default_kind = IrohErrorKind.CONNECTION
+
+    def __init__(self, reason: quic.CloseReason) -> None:
+        super().__init__(str(reason), rust_debug(reason))
+        self.reason = reason
+
+    @property
+    def code(self) -> int | None:
+        """The error code the connection was closed with, if any."""
+        return getattr(self.reason, "code", None)
+
+
+class ConnectionTimedOutError(ConnectionLostError, TimeoutError):
+    """Nothing was heard from the peer for the idle timeout."""
+
+
+class StreamError(_Worded):
+    """An operation on a stream could not be done."""
+
+    default_kind = IrohErrorKind.STREAM
+
+
+class StreamClosedError(StreamError):
+    """This half of the stream was finished, reset or stopped before, or its end was read."""
+
+    def __init__(self) -> None:
+        super().__init__("this half of the stream is closed", "ClosedStream")
+
+
+class StreamConsumedError(ClosedError):
+    """Finishing, resetting or stopping a half of a stream that is closed already."""
+
+    def __init__(self) -> None:
+        super().__init__("ClosedStream { _private: () }")
+
+
+class StreamLostError(StreamError, ConnectionError):
+    """The connection under the stream ended. `reason` says why."""
+
+    def __init__(self, reason: quic.CloseReason) -> None:
+        super().__init__(str(reason), f"ConnectionLost({rust_debug(reason)})")
+        self.reason = reason
+
+
+class StreamResetError(StreamError, ConnectionError):
+    """The peer reset the stream with `code`."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"stream reset by peer: error {code}", f"Reset({code})")
+        self.code = code
+
+
+class StreamStoppedError(StreamError, ConnectionError):
+    """The peer asked us to stop sending on the stream, with `code`."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"sending stopped by peer: error {code}", f"Stopped({code})")
+        self.code = code
+
+
+class ReadTooLongError(StreamError, ValueError):
+    """The stream holds more than the limit given to read_to_end."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the stream holds more than the limit of {limit} bytes", "TooLong")
+
+
+class FinishedEarlyError(StreamError, EOFError):
+    """The stream ended before read_exact had its bytes; `partial` holds what came."""
+
+    def __init__(self, partial: bytes, wanted: int) -> None:
+        super().__init__(
+            f"the stream ended after {len(partial)} of {wanted} bytes",
+            f"FinishedEarly({len(partial)})",
+        )
+        self.partial = partial
+
+
+class DatagramError(_Worded):
+    """A datagram could not be sent."""
+
+    default_kind = IrohErrorKind.DATAGRAM
+
+
+def rust_debug(reason: quic.CloseReason) -> str:
+    """Write a close reason as Rust's Debug does: the bindings' `message()`."""
+    if isinstance(reason, quic.ApplicationClosed):
+        body = f"error_code: {reason.code}, reason: {_bytes_debug(reason.reason)}"
+        return f"ApplicationClosed(ApplicationClose {{ {body} }})"
+    if isinstance(reason, quic.ConnectionClosed):
+        frame = "None" if reason.frame_type is None else f"Some({reason.frame_type})"
+        body = f"error_code: Code({reason.code:x}), frame_type: {frame}"
+        return (
+            f"ConnectionClosed(ConnectionClose {{ {body}, reason: {_bytes_debug(reason.reason)} }})"
+        )
+    if isinstance(reason, quic.TransportError):
+        return f"TransportError(Error {{ code: Code({reason.code:x}), reason: {reason.reason!r} }})"
+    return reason.kind
+
+
+def _bytes_debug(data: bytes) -> str:
+    inside = repr(data)[2:-1].replace("\\'", "'").replace('"', '\\"')
+    return f'b"{inside}"'
+
+
+def connection_error(reason: quic.CloseReason) -> ConnectionLostError:
+    """Make the exception for an operation on a connection that ended."""
+    cls = ConnectionTimedOutError if isinstance(reason, quic.TimedOut) else ConnectionLostError
+    return cls(reason)
+
+
+def connect_error(reason: quic.CloseReason) -> ConnectError:
+    """Make the exception for a handshake that failed."""
+    if isinstance(reason, quic.TimedOut):
+        error: ConnectError = ConnectTimeoutError(
+            "timed out: no answer from any known address of the endpoint"
+        )
+    else:
+        error = ConnectError(str(reason))
+    error.reason = reason
+    return error

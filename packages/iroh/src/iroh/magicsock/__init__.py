@@ -1,0 +1,11 @@
+"""The magic socket: one virtual socket over UDP and relays, addressed by public key.
+
+mapped.py      the fake IPv6 addresses QUIC knows endpoints and relay paths by
+transports/    ip.py (UDP), relay.py (WebSockets to relays)
+udp.py         one UDP socket: batches in, batches out
+remote.py      what is known of each remote endpoint: its addresses, and where they came from
+socket.py      the switchboard: which transport a datagram leaves through
+driver.py      the engine's clock and doorbell: feeds `iroh.quic`, sleeps until it has to act
+home.py        which relay is our home
+local_addrs.py the addresses of this machine
+"""

@@ -1,0 +1,168 @@
+"""The switchboard: QUIC says where in mapped addresses, the magic socket finds the transport.
+
+    SocketAddr      -> UDP
+    RelayPathAddr   -> that relay
+    MixedAddr       -> every known address of the endpoint, until one of them has answered
+
+A datagram that finds no transport is lost, as on any network: QUIC repairs it.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+
+from iroh.magicsock.driver import ConnectionDriver
+from iroh.magicsock.mapped import MappedAddr, MappedAddrs, MixedAddr, RelayPathAddr
+from iroh.magicsock.remote import Lookup, RemoteMap, RemoteState, Source
+from iroh.magicsock.transports.ip import IpTransport
+from iroh.magicsock.transports.relay import RelayTransport
+from iroh.quic.datagrams import Address, Datagrams
+from iroh_base import (
+    CustomAddr,
+    EndpointAddr,
+    PublicKey,
+    RelayUrl,
+    SecretKey,
+    SocketAddr,
+    TransportAddr,
+)
+from iroh_relay.relay_map import RelayMap
+
+
+class MagicSock:
+    """All transports of an endpoint behind one `send`."""
+
+    def __init__(
+        self,
+        secret_key: SecretKey,
+        lookup: Lookup,
+        relay_map: RelayMap | None,
+        bind_addrs: Sequence[SocketAddr] = (),
+        rng: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Bind the sockets. relay_map None: no relay is ever used. Raises BindError."""
+        loop = asyncio.get_running_loop()
+        self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
+        self.mapped = MappedAddrs(rng)
+        self.remotes = RemoteMap(lookup, loop.time)
+        self.ip = IpTransport(self._deliver, bind_addrs)
+        self.relay: RelayTransport | None = None
+        if relay_map is not None:
+            self.relay = RelayTransport(secret_key, relay_map, self.mapped, self._deliver)
+        self.dropped_no_transport = 0
+        self._external: set[SocketAddr] = set()
+        self._direct = self.ip.direct_addresses()
+        self._id = secret_key.public()
+
+    def start(self) -> None:
+        """Receive from now on."""
+        self.ip.start()
+
+    async def close(self) -> None:
+        """Flush the relays, then release every socket."""
+        await self.remotes.close()
+        if self.relay is not None:
+            await self.relay.close()
+        self.ip.close()
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def send(self, batches: Sequence[Datagrams]) -> None:
+        """Send each batch through the transport that its remote address names."""
+        for batch in batches:
+            remote = batch.remote
+            if isinstance(remote, SocketAddr):
+                sent = self.ip.send(batch)
+            elif isinstance(remote, RelayPathAddr):
+                sent = self.relay is not None and self.relay.send(batch)
+            elif isinstance(remote, MixedAddr):
+                sent = self._fan_out(remote, batch)
+            else:
+                sent = False  # a custom transport that is not there
+            if not sent:
+                self.dropped_no_transport += len(batch)
+
+    def _fan_out(self, remote: MixedAddr, batch: Datagrams) -> bool:
+        state = self.remotes.find(remote.key)
+        if state is None:
+            return False
+        sent = False
+        for target in state.targets(self._direct):
+            address = self.path_address(remote.key, target)
+            copy = Datagrams(address, batch.data, batch.segment_size, batch.ecn)
+            if isinstance(target, SocketAddr):
+                sent = self.ip.send(copy) or sent
+            elif self.relay is not None and isinstance(target, RelayUrl):
+                sent = self.relay.send(copy) or sent
+        return sent
+
+    def _deliver(self, batches: Sequence[Datagrams]) -> None:
+        self.deliver(batches)
+
+    # -- addresses ------------------------------------------------------------------------------
+
+    def path_address(self, endpoint_id: PublicKey, target: TransportAddr) -> Address:
+        """Return what QUIC calls this address of this endpoint."""
+        if isinstance(target, RelayUrl):
+            return self.mapped.relay.get((target, endpoint_id))
+        if isinstance(target, CustomAddr):
+            return self.mapped.custom.get(target)
+        return target
+
+    def transport_addr(self, address: Address) -> TransportAddr | None:
+        """Return the transport address behind what QUIC calls it; None for "any path"."""
+        if isinstance(address, SocketAddr):
+            return address
+        if isinstance(address, RelayPathAddr):
+            return address.url
+        if isinstance(address, MappedAddr) and isinstance(address.key, CustomAddr):
+            return address.key
+        return None
+
+    def direct_addresses(self) -> list[SocketAddr]:
+        """Where peers may reach us without a relay: local addresses, then external ones."""
+        return [*self._direct, *sorted(self._external - set(self._direct))]
+
+    def addr(self) -> EndpointAddr:
+        """Return our own address: the home relay and the direct addresses."""
+        home = self.relay.home if self.relay is not None else None
+        return EndpointAddr(self._id, home, self.direct_addresses())
+
+    def add_external_addr(self, addr: SocketAddr) -> bool:
+        """Add an address that others reach us by. Says whether it is new."""
+        known = addr in self._external
+        self._external.add(addr)
+        return not known
+
+    def remove_external_addr(self, addr: SocketAddr) -> bool:
+        """Take it back. Says whether it was there."""
+        known = addr in self._external
+        self._external.discard(addr)
+        return known
+
+    # -- connections ----------------------------------------------------------------------------
+
+    def attach(self, driver: ConnectionDriver, endpoint_id: PublicKey) -> None:
+        """Follow an established connection: its path is the remote's selected one."""
+        remote = self.remotes.get(endpoint_id)
+        remote.connections += 1
+        if driver.remote is not None:
+            self._select(remote, driver.remote)
+
+        def moved(address: Address) -> None:
+            self._select(remote, address)
+
+        def ended(_reason: object) -> None:
+            remote.connections -= 1
+            remote.last_used = asyncio.get_running_loop().time()
+            if not remote.connections:
+                remote.selected = None
+
+        driver.on_path_changed = moved
+        driver.on_closed = ended
+
+    def _select(self, remote: RemoteState, address: Address) -> None:
+        target = self.transport_addr(address)
+        if target is not None:
+            remote.add((target,), Source.PEER)
+            remote.selected = target

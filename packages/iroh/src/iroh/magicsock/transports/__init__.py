@@ -1,0 +1,1 @@
+"""What carries datagrams: UDP (ip.py) and relays (relay.py)."""

@@ -1,0 +1,232 @@
+"""One UDP socket on the event loop: batches in, batches out.
+
+Where the kernel has it (Linux), one `recvmsg` takes a run of equal datagrams of one sender
+(UDP_GRO) and one `sendmsg` sends one (UDP_SEGMENT); the destination address of what arrives
+(IP_PKTINFO) is the source address of the answer, which matters on a host with several; the ECN
+bits come along (IP_RECVTOS). Elsewhere the same calls move one datagram each.
+"""
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from iroh.quic.datagrams import Datagrams
+from iroh_base import SocketAddr
+
+logger = logging.getLogger(__name__)
+
+BUFFER_BYTES = 7_340_032  # asked of the kernel for each direction (noq-udp: 7 MiB)
+MAX_GSO_SEGMENTS = 44  # 44 x 1452 bytes stay below the 65,535 of one UDP send
+_READS_PER_WAKE = 32  # then other sockets and timers get their turn
+_SEND_QUEUE = 256  # batches waiting for a full kernel buffer; then the oldest is dropped
+_MAX_DATAGRAM = 65_535
+
+# Linux constants that the socket module of Python 3.11 lacks (linux/udp.h, linux/in6.h).
+_SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
+_IP_PKTINFO, _IP_RECVTOS, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 8, 13, 10, 3
+_IPV6_MTU_DISCOVER = 23
+_GSO_REFUSED = {errno.EIO, errno.EINVAL, errno.EOPNOTSUPP}
+
+Ancillary = tuple[int, int, bytes]
+
+
+def local_ip(local: object) -> str | None:
+    """Say which address of ours `Datagrams.local` stands for."""
+    if not isinstance(local, bytes):
+        return None
+    return str(ipaddress.ip_address(local if len(local) == 4 else local[:16]))
+
+
+class UdpSocket:
+    """A bound socket. `on_batches` gets what one wake-up of the loop brought, in order."""
+
+    def __init__(
+        self, sock: socket.socket, on_batches: Callable[[Sequence[Datagrams]], None]
+    ) -> None:
+        self._sock = sock
+        self._is_v4 = sock.family == socket.AF_INET
+        self._on_batches = on_batches
+        self._buffer = bytearray(_MAX_DATAGRAM)
+        self._view = memoryview(self._buffer)
+        self._queue: deque[Datagrams] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._linux = sys.platform == "linux"
+        self._gso = self._linux
+        self.local_addr = self._name()
+        self.dropped = 0
+        """Datagrams the kernel would not take, or that no route led to."""
+        self._configure()
+
+    def start(self) -> None:
+        """Read from now on, on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._sock, self._readable)
+
+    def close(self) -> None:
+        """Stop and release the port at once. Idempotent."""
+        if self._loop is not None and self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock)
+            self._loop.remove_writer(self._sock)
+        self._sock.close()
+
+    def send(self, batch: Datagrams) -> None:
+        """Send, or queue behind a full kernel buffer. What cannot be sent is dropped, counted."""
+        if self._queue:
+            self._enqueue(batch)
+        elif not self._send_now(batch):
+            self._enqueue(batch)
+            if self._loop is not None and self._sock.fileno() >= 0:
+                self._loop.add_writer(self._sock, self._writable)
+
+    # -- set-up --------------------------------------------------------------------------------
+
+    def _name(self) -> SocketAddr:
+        name = self._sock.getsockname()
+        return SocketAddr(name[0], name[1])
+
+    def _configure(self) -> None:
+        sock = self._sock
+        sock.setblocking(False)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            self._try_option(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        if not self._linux:
+            return
+        self._try_option(_SOL_UDP, _UDP_GRO, 1)
+        if self._is_v4:
+            self._try_option(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            self._try_option(socket.IPPROTO_IP, _IP_RECVTOS, 1)
+            self._try_option(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
+        else:
+            self._try_option(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            self._try_option(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
+            self._try_option(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
+
+    def _try_option(self, level: int, option: int, value: int) -> None:
+        try:
+            self._sock.setsockopt(level, option, value)
+        except OSError as error:  # a refinement this kernel lacks: go on without
+            logger.debug("socket option %d/%d refused: %s", level, option, error)
+
+    # -- receive -------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        batches: list[Datagrams] = []
+        receive = self._receive_message if self._linux else self._receive_plain
+        for _ in range(_READS_PER_WAKE):
+            try:
+                batch = receive()
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:  # Windows reports ICMP errors of earlier sends here
+                logger.debug("receive on %s: %s", self.local_addr, error)
+                continue
+            if batch is not None:
+                batches.append(batch)
+        if batches:
+            self._on_batches(batches)
+
+    def _receive_message(self) -> Datagrams | None:
+        size, ancillary, _flags, source = self._sock.recvmsg_into((self._buffer,), 128)
+        if not size:
+            return None  # a zero-length datagram is no QUIC packet
+        segment = ecn = 0
+        local = None
+        for level, kind, data in ancillary:
+            if level == _SOL_UDP and kind == _UDP_GRO:
+                segment = int.from_bytes(data[:4], sys.byteorder)
+            elif level == socket.IPPROTO_IP:
+                if kind == _IP_PKTINFO:
+                    local = data[4:8]  # ipi_spec_dst: our address the datagram was sent to
+                else:
+                    ecn = data[0] & 3
+            elif level == socket.IPPROTO_IPV6:
+                if kind == socket.IPV6_PKTINFO:
+                    local = data[:20]
+                else:
+                    ecn = data[0] & 3
+        return Datagrams(self._peer(source), bytes(self._view[:size]), segment, ecn, local)
+
+    def _receive_plain(self) -> Datagrams | None:
+        size, source = self._sock.recvfrom_into(self._buffer)
+        return Datagrams(self._peer(source), bytes(self._view[:size])) if size else None
+
+    def _peer(self, source: tuple[str, int] | tuple[str, int, int, int]) -> SocketAddr:
+        if self._is_v4 or len(source) == 2 or not source[3] or "%" in source[0]:
+            return SocketAddr(source[0], source[1])
+        return SocketAddr(f"{source[0]}%{source[3]}", source[1])
+
+    # -- send ----------------------------------------------------------------------------------
+
+    def _enqueue(self, batch: Datagrams) -> None:
+        if len(self._queue) >= _SEND_QUEUE:
+            self.dropped += len(self._queue.popleft())
+        self._queue.append(batch)
+
+    def _writable(self) -> None:
+        while self._queue:
+            if not self._send_now(self._queue[0]):
+                return
+            self._queue.popleft()
+        if self._loop is not None:
+            self._loop.remove_writer(self._sock)
+
+    def _send_now(self, batch: Datagrams) -> bool:
+        """Say False only when the kernel's buffer is full."""
+        remote = batch.remote
+        assert isinstance(remote, SocketAddr)
+        ancillary = self._ancillary(batch)
+        count = len(batch)
+        try:
+            if count == 1:
+                self._send_one(batch.data, ancillary, remote)
+            elif self._gso and count <= MAX_GSO_SEGMENTS:
+                segment = struct.pack("=H", batch.segment_size)
+                self._send_one(batch.data, [*ancillary, (_SOL_UDP, _UDP_SEGMENT, segment)], remote)
+            else:
+                for data in batch:
+                    self._send_one(data, ancillary, remote)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            if self._gso and count > 1 and error.errno in _GSO_REFUSED:
+                self._gso = False  # this kernel or device cannot: one by one from now on
+                return self._send_now(batch)
+            self.dropped += count
+            logger.debug("send to %s: %s", remote, error)
+        return True
+
+    def _send_one(self, data: bytes, ancillary: Sequence[Ancillary], remote: SocketAddr) -> None:
+        if self._linux:
+            self._sock.sendmsg((data,), ancillary, 0, self._target(remote))
+        else:
+            self._sock.sendto(data, self._target(remote))
+
+    def _target(self, remote: SocketAddr) -> tuple[str, int] | tuple[str, int, int, int]:
+        ip, _, scope = remote.ip.partition("%")
+        return (ip, remote.port, 0, int(scope)) if scope.isdigit() else (remote.ip, remote.port)
+
+    def _ancillary(self, batch: Datagrams) -> list[Ancillary]:
+        if not self._linux:
+            return []
+        control: list[Ancillary] = []
+        local = batch.local
+        if self._is_v4:
+            if batch.ecn:
+                control.append((socket.IPPROTO_IP, socket.IP_TOS, struct.pack("=i", batch.ecn)))
+            if isinstance(local, bytes):
+                # in_pktinfo: any interface, source address, header address unused
+                info = bytes(4) + local + bytes(4)
+                control.append((socket.IPPROTO_IP, _IP_PKTINFO, info))
+        else:
+            if batch.ecn:
+                tclass = struct.pack("=i", batch.ecn)
+                control.append((socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tclass))
+            if isinstance(local, bytes):
+                control.append((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, local))
+        return control

@@ -1,0 +1,202 @@
+"""How an endpoint is made: options, and the builder that presets work on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from iroh.errors import ConsumedError
+from iroh.quic.config import TransportConfig
+from iroh.relay_mode import RelayMode
+from iroh_base import AddrFilter, InvalidInputError, SecretKey, SocketAddr, UserData
+
+if TYPE_CHECKING:
+    from iroh.address_lookup import AddressLookup
+    from iroh.endpoint import Endpoint
+    from iroh.resolver import DnsResolver
+    from iroh.router import ProtocolCreator
+
+__all__ = ["EndpointBuilder", "EndpointConfig", "EndpointOptions", "Preset", "PresetLike"]
+
+
+class Preset:
+    """A bundle of settings: subclass it and override `apply`."""
+
+    def apply(self, builder: "EndpointBuilder") -> None:
+        """Set what the preset stands for on the builder."""
+        raise NotImplementedError(f"{type(self).__name__} must override apply(builder)")
+
+
+class _Applies(Protocol):
+    def apply(self, builder: "EndpointBuilder") -> None: ...
+
+
+PresetLike = _Applies | type[Preset]
+"""A preset: an object with `apply(builder)`, or a Preset subclass such as presets.N0."""
+
+
+@dataclass(kw_only=True)
+class EndpointOptions:
+    """Everything `Endpoint.bind` takes. The preset goes first, what is set here on top of it.
+
+    preset: None means presets.N0: n0's relays, and publishing and lookup through n0's servers.
+    bind_addr: "ip:port" for the UDP socket of that family; port 0 takes a free one.
+    secret_key: 32 bytes, or a SecretKey; None makes a new identity.
+    alpns: application protocols to accept, in order of preference; none only dials.
+    protocols: ALPN -> a ProtocolHandler, or a ProtocolCreator: served by a Router.
+    address_lookup: services to publish to and to find peers with.
+    dns_resolver: for every name the endpoint looks up; None is the system's.
+    addr_filter: which of our addresses are published.
+    user_data: at most 245 bytes of text, published beside the addresses.
+    external_addrs: "ip:port" others reach us by, where the endpoint cannot know it.
+    """
+
+    preset: PresetLike | None = None
+    bind_addr: str | None = None
+    secret_key: "bytes | SecretKey | None" = None
+    alpns: Sequence[bytes] | None = None
+    relay_mode: RelayMode | None = None
+    protocols: "dict[bytes, ProtocolCreator | object] | None" = None
+    address_lookup: "Sequence[AddressLookup]" = ()
+    dns_resolver: "DnsResolver | None" = None
+    addr_filter: AddrFilter | None = None
+    user_data: str | UserData | None = None
+    external_addrs: Sequence[str] = ()
+    transport_config: TransportConfig | None = None
+
+
+@dataclass(kw_only=True)
+class EndpointConfig:
+    """What an endpoint is bound with: the validated sum of presets and options."""
+
+    secret_key: SecretKey | None = None
+    alpns: tuple[bytes, ...] = ()
+    relay_mode: RelayMode = field(default_factory=RelayMode.disabled)
+    bind_addrs: list[SocketAddr] = field(default_factory=list)
+    address_lookup: "list[AddressLookup]" = field(default_factory=list)
+    dns_resolver: "DnsResolver | None" = None
+    addr_filter: AddrFilter | None = None
+    user_data: UserData | None = None
+    external_addrs: list[SocketAddr] = field(default_factory=list)
+    transport: TransportConfig = field(default_factory=TransportConfig)
+
+
+class EndpointBuilder:
+    """Collects settings, then binds once. The methods change the builder and return None."""
+
+    def __init__(self) -> None:
+        self._config: EndpointConfig | None = EndpointConfig()
+
+    def apply(self, preset: PresetLike) -> None:
+        """Apply a preset."""
+        (preset() if isinstance(preset, type) else preset).apply(self)
+
+    def apply_n0(self) -> None:
+        """Use n0's relays, pkarr server and DNS."""
+        from iroh import presets
+
+        self.apply(presets.N0)
+
+    def apply_minimal(self) -> None:
+        """Use no relay and no lookup: direct addresses only."""
+        from iroh import presets
+
+        self.apply(presets.Minimal)
+
+    def apply_n0_disable_relay(self) -> None:
+        """Use n0's pkarr server and DNS, but no relay."""
+        from iroh import presets
+
+        self.apply(presets.N0DisableRelay)
+
+    def secret_key(self, bytes: "bytes | SecretKey") -> None:  # the bindings' parameter name
+        """Set the identity: 32 bytes or a SecretKey."""
+        key = bytes if isinstance(bytes, SecretKey) else SecretKey.from_bytes(bytes)
+        self.config.secret_key = key
+
+    def alpns(self, alpns: Sequence[bytes]) -> None:
+        """Set the application protocols to accept, the preferred first."""
+        self.config.alpns = check_alpns(alpns)
+
+    def relay_mode(self, mode: RelayMode) -> None:
+        """Choose the relays."""
+        self.config.relay_mode = mode
+
+    def bind_addr(self, addr: str) -> None:
+        """Bind the UDP socket of this address's family to it, "ip:port"."""
+        self.config.bind_addrs.append(SocketAddr.parse(addr))
+
+    def address_lookup(self, service: "AddressLookup") -> None:
+        """Add a lookup service. May be repeated."""
+        self.config.address_lookup.append(service)
+
+    def clear_address_lookup(self) -> None:
+        """Take all lookup services out again."""
+        self.config.address_lookup.clear()
+
+    def dns_resolver(self, resolver: "DnsResolver") -> None:
+        """Use this resolver for every name."""
+        self.config.dns_resolver = resolver
+
+    def addr_filter(self, addr_filter: AddrFilter | None) -> None:
+        """Choose which of our addresses are published."""
+        self.config.addr_filter = addr_filter
+
+    def user_data(self, text: str | UserData | None) -> None:
+        """Publish this text beside the addresses, at most 245 bytes."""
+        self.config.user_data = UserData(text) if isinstance(text, str) else text
+
+    def external_addr(self, addr: str) -> None:
+        """Announce an address others reach us by. May be repeated."""
+        self.config.external_addrs.append(SocketAddr.parse(addr))
+
+    def transport_config(self, config: TransportConfig) -> None:
+        """Set the QUIC settings."""
+        self.config.transport = config
+
+    @property
+    def config(self) -> EndpointConfig:
+        """What is set so far. Raises ConsumedError after bind."""
+        if self._config is None:
+            raise ConsumedError("EndpointBuilder already consumed")
+        return self._config
+
+    def apply_options(self, options: EndpointOptions) -> None:
+        """Apply the preset of the options, then whatever else they set."""
+        self.apply_n0() if options.preset is None else self.apply(options.preset)
+        if options.bind_addr is not None:
+            self.bind_addr(options.bind_addr)
+        if options.secret_key is not None:
+            self.secret_key(options.secret_key)
+        if options.alpns is not None:
+            self.alpns(options.alpns)
+        if options.relay_mode is not None:
+            self.relay_mode(options.relay_mode)
+        for service in options.address_lookup:
+            self.address_lookup(service)
+        if options.dns_resolver is not None:
+            self.dns_resolver(options.dns_resolver)
+        if options.addr_filter is not None:
+            self.addr_filter(options.addr_filter)
+        if options.user_data is not None:
+            self.user_data(options.user_data)
+        for addr in options.external_addrs:
+            self.external_addr(addr)
+        if options.transport_config is not None:
+            self.transport_config(options.transport_config)
+
+    async def bind(self) -> "Endpoint":
+        """Bind. A builder binds once; raises ConsumedError the second time, BindError."""
+        from iroh.endpoint import Endpoint
+
+        config, self._config = self.config, None
+        return await Endpoint.bind_config(config)
+
+
+def check_alpns(alpns: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Return the ALPNs if each is 1 to 255 bytes long (RFC 7301 section 3.1)."""
+    for alpn in alpns:
+        if not isinstance(alpn, bytes | bytearray | memoryview):
+            raise TypeError(f"an ALPN is bytes, not {type(alpn).__name__}: {alpn!r}")
+        if not 1 <= len(alpn) <= 255:
+            raise InvalidInputError(f"an ALPN is 1 to 255 bytes long, not {len(alpn)}")
+    return tuple(bytes(alpn) for alpn in alpns)
