@@ -1,0 +1,45 @@
+"""How a relay server is set up: addresses, limits and times, with the values of the Rust relay.
+
+Times are seconds. Every limit is a bound on something that a stranger could make us hold.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from iroh_base.addr import SocketAddr
+
+__all__ = ["DEFAULT_HTTP_BIND_ADDR", "RelayConfig"]
+
+DEFAULT_HTTP_BIND_ADDR: Final = SocketAddr("::", 80)
+"""`http_bind_addr` if none is given (`main.rs`, `DEFAULT_HTTP_PORT`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayConfig:
+    """Settings of one `RelayServer`; none of them changes while it runs."""
+
+    http_bind_addr: SocketAddr = DEFAULT_HTTP_BIND_ADDR
+    """Where to listen. `[::]` takes IPv4 as well; port 0 means any free port."""
+
+    establish_timeout: float = 30.0
+    """How long a TCP connection may take to send a request (`ESTABLISH_TIMEOUT`)."""
+    handshake_timeout: float = 30.0
+    """How long the handshake after the upgrade may take, access control included. Ours: Rust has
+    none, and a silent client stays for ever."""
+    write_timeout: float = 2.0
+    """How long a client may take to accept one frame (`SERVER_WRITE_TIMEOUT`)."""
+    ping_interval: float = 15.0
+    """Silence after which a client is asked for a pong (`PING_INTERVAL`); 1 to 5 seconds are
+    added at random, so that not all clients are asked at once."""
+    queue_depth: int = 512
+    """Packets, and separately control frames, that may wait for one client
+    (`PER_CLIENT_SEND_QUEUE_DEPTH`). Beyond that, new ones are dropped and counted."""
+    max_inactive: int = 16
+    """Displaced connections of one endpoint id that are kept; the oldest is closed beyond that.
+    Ours: Rust keeps any number."""
+    max_sent_to: int = 4096
+    """Peers of one endpoint that are told when it leaves; the oldest is forgotten beyond that.
+    Ours: Rust remembers any number."""
+    max_point_checks: int = 64
+    """Unknown destinations of one client that are checked to be keys at all, per ping interval;
+    beyond that their packets are dropped unchecked. Ours: a check costs 0.2 ms here."""

@@ -1,0 +1,174 @@
+"""The HTTP face of a relay: which request gets which answer.
+
+    GET /relay                   upgrade to the relay protocol, or 400 saying why not
+    GET /, /index.html           a page that says what this is
+    GET /ping                    200, empty, for latency probes of endpoints (and of browsers)
+    GET /robots.txt              keep out
+    GET /healthz                 {"status": "ok", ...}
+    GET /generate_204            204, with the answer to a captive-portal challenge
+    anything else                404
+
+Every answer carries the two headers of `STANDARD_HEADERS`, also the 101 and the 404.
+Source: iroh-relay `server.rs` (handlers), `server/http_server.rs` (dispatch).
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from .. import __version__
+from ..protos.frames import MAX_FRAME_SIZE
+from ..protos.http import (
+    CAPTIVE_PORTAL_PATH,
+    CHALLENGE_HEADER,
+    HEALTH_PATH,
+    RELAY_PATH,
+    RELAY_PROBE_PATH,
+    RESPONSE_HEADER,
+    captive_response,
+)
+from ..protos.versions import ProtocolVersion
+from .access import auth_token
+from .metrics import RelayMetrics
+from .service import RelayService, UpgradeInfo
+from .stream import WebSocketStream
+from .upgrade import UpgradeRefusedError, check_upgrade
+
+__all__ = ["STANDARD_HEADERS", "HttpServer", "RelayHttp"]
+
+logger = logging.getLogger(__name__)
+
+STANDARD_HEADERS: Final = {
+    "Strict-Transport-Security": "max-age=63072000; includeSubDomains",
+    "Content-Security-Policy": (
+        "default-src 'none'; frame-ancestors 'none'; form-action 'none'; base-uri 'self'; "
+        "block-all-mixed-content; plugin-types 'none'"
+    ),
+    "Server": "iroh-relay",
+}
+"""On every answer (`TLS_HEADERS`); `Server` keeps aiohttp from naming its version."""
+
+_INDEX: Final = """<html><body>
+<h1>Iroh Relay</h1>
+<p>
+  This is a relay server of the <a href="https://iroh.computer/">iroh</a> network.
+</p>
+</body></html>
+"""
+_ROBOTS: Final = "User-agent: *\nDisallow: /\n"
+_CLOSE_TIMEOUT: Final = 0.5
+"""Seconds to wait for the peer's half of a WebSocket close; the connection is given up anyway."""
+
+
+class HttpServer(web.Server):
+    """aiohttp's server, counting TCP connections."""
+
+    def __init__(self, front: "RelayHttp", metrics: RelayMetrics, timeout: float) -> None:
+        super().__init__(
+            front.handle,
+            keepalive_timeout=timeout,  # from the accept on: also bounds a half-sent request
+            lingering_time=1.0,
+            access_log=None,
+        )
+        self._metrics = metrics
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """A TCP connection was accepted."""
+        self._metrics.http_connections += 1
+        super().connection_made(handler, transport)
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        """A TCP connection has ended, `exc` saying why if it was not in order."""
+        self._metrics.http_connections_closed += 1
+        if exc is not None:
+            self._metrics.http_connections_errored += 1
+        super().connection_lost(handler, exc)
+
+
+class RelayHttp:
+    """Answers the requests of one listener. `captive` is for listeners without TLS."""
+
+    def __init__(self, service: RelayService, *, captive: bool) -> None:
+        self._service = service
+        self._pages: dict[str, Callable[[BaseRequest], web.Response]] = {
+            "/": _index,
+            "/index.html": _index,
+            RELAY_PROBE_PATH: _probe,
+            "/robots.txt": _robots,
+            HEALTH_PATH: _health,
+        }
+        if captive:
+            self._pages[CAPTIVE_PORTAL_PATH] = _captive
+
+    async def handle(self, request: BaseRequest) -> web.StreamResponse:
+        """Answer one request; for a relay connection this lasts as long as the connection."""
+        path = request.rel_url.raw_path if request.method == "GET" else None
+        if path == RELAY_PATH:
+            return await self._relay(request)
+        page = self._pages.get(path) if path is not None else None
+        response = web.Response(status=404, text="Not Found") if page is None else page(request)
+        response.headers.update(STANDARD_HEADERS)
+        return response
+
+    async def _relay(self, request: BaseRequest) -> web.StreamResponse:
+        try:
+            version = check_upgrade(request.headers)
+        except UpgradeRefusedError as refusal:
+            headers = STANDARD_HEADERS | refusal.headers
+            return web.Response(status=400, text=refusal.text, headers=headers)
+        ws = web.WebSocketResponse(
+            protocols=(version.subprotocol,),
+            compress=False,
+            max_msg_size=MAX_FRAME_SIZE,
+            timeout=_CLOSE_TIMEOUT,
+            writer_limit=0,
+        )
+        ws.headers.update(STANDARD_HEADERS)
+        try:
+            await ws.prepare(request)
+        except web.HTTPBadRequest as refusal:  # what aiohttp checks beyond us
+            return web.Response(status=400, text=refusal.text, headers=STANDARD_HEADERS)
+        transport = request.transport
+        if transport is not None:
+            stream = WebSocketStream(ws, transport, self._service.config.write_timeout)
+            await self._service.serve(stream, _upgrade_info(request, version))
+        return ws
+
+
+def _upgrade_info(request: BaseRequest, version: ProtocolVersion) -> UpgradeInfo:
+    return UpgradeInfo(
+        version=version,
+        auth_token=auth_token(request.headers, request.rel_url.raw_query_string),
+        remote=request.remote,
+        headers=request.headers,
+    )
+
+
+def _index(_: BaseRequest) -> web.Response:
+    return web.Response(text=_INDEX, content_type="text/html", charset="utf-8")
+
+
+def _probe(_: BaseRequest) -> web.Response:
+    return web.Response(headers={"Access-Control-Allow-Origin": "*"})
+
+
+def _robots(_: BaseRequest) -> web.Response:
+    return web.Response(text=_ROBOTS)
+
+
+def _health(_: BaseRequest) -> web.Response:
+    status = {"status": "ok", "version": __version__, "git_hash": "unknown"}
+    body = json.dumps(status, separators=(",", ":")).encode()
+    return web.Response(body=body, content_type="application/json")
+
+
+def _captive(request: BaseRequest) -> web.Response:
+    answer = captive_response(request.headers.get(CHALLENGE_HEADER))
+    return web.Response(status=204, headers={} if answer is None else {RESPONSE_HEADER: answer})

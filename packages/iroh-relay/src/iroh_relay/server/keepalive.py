@@ -1,0 +1,69 @@
+"""When to ask a silent client for a sign of life, and when to give it up. No clock, no timer.
+
+    silence of interval + jitter   ->  a Ping goes out, a new jitter is drawn
+    any frame of the client        ->  the silence starts over (a pong is still owed)
+    its pong                       ->  nothing is owed
+    pong not there in time         ->  the connection is dead
+
+Whoever drives this calls `poll` at `next_wake()` and whenever else it likes.
+Source: iroh-relay `server/client.rs` (`run_inner`), `ping_tracker.rs`. Times are seconds.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from ..protos.ping import PingTracker
+
+__all__ = ["Keepalive", "default_jitter"]
+
+_MIN_JITTER: Final = 1
+_MAX_JITTER: Final = 5
+
+
+def default_jitter() -> float:
+    """1 to 5 whole seconds, as upstream draws them."""
+    return float(random.randint(_MIN_JITTER, _MAX_JITTER))
+
+
+class Keepalive:
+    """The sign-of-life clock of one connection."""
+
+    __slots__ = ("_interval", "_jitter", "_period", "_pings", "dead", "last_received")
+
+    def __init__(
+        self,
+        now: float,
+        interval: float,
+        jitter: Callable[[], float] = default_jitter,
+        pings: PingTracker | None = None,
+    ) -> None:
+        self._interval = interval
+        self._jitter = jitter
+        self._pings = PingTracker() if pings is None else pings
+        self._period = interval + jitter()
+        self.last_received = now
+        """When the client was last heard; the reader writes it for every frame."""
+        self.dead = False
+        """Set by `poll` when a pong is overdue."""
+
+    def pong_received(self, data: bytes, now: float) -> None:
+        """Take a pong of the client."""
+        self._pings.pong_received(data, now)
+
+    def next_wake(self) -> float:
+        """When `poll` has something to do, unless a frame arrives before."""
+        due = self.last_received + self._period
+        deadline = self._pings.deadline
+        return due if deadline is None else min(due, deadline)
+
+    def poll(self, now: float) -> bytes | None:
+        """The 8 bytes of a Ping to send now, or None. Sets `dead` if a pong is overdue."""
+        if self._pings.timed_out(now):
+            self.dead = True
+            return None
+        if now < self.last_received + self._period:
+            return None
+        self.last_received = now
+        self._period = self._interval + self._jitter()
+        return self._pings.new_ping(now)
