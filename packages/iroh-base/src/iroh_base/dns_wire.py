@@ -204,7 +204,6 @@ _FIELDS: dict[int, tuple[_Field, ...]] = {
     TYPE_TXT: (_strings,),
     17: (_name, _name),  # RP
     18: (_bytes(2), _name),  # AFSDB
-    19: (_string,),  # X25
     20: (_string, _string),  # ISDN
     21: (_bytes(2), _name),  # RT
     22: (_bytes(20),),  # NSAP
@@ -264,7 +263,7 @@ def _read_record(cursor: _Cursor) -> DnsRecord:
 
 
 def parse_answers(message: bytes) -> tuple[DnsRecord, ...]:
-    """The answers of a DNS message, all of which is checked; `PacketDnsError` if it is malformed."""
+    """The answers of a DNS message, checked as a whole; `PacketDnsError` if it is malformed."""
     cursor = _Cursor(message, 0, len(message))
     _, flags, questions, answers, authorities, additionals = (cursor.uint(2) for _ in range(6))
     if flags & _RESERVED_BIT:
@@ -278,7 +277,7 @@ def parse_answers(message: bytes) -> tuple[DnsRecord, ...]:
 
 
 def txt_value(record: DnsRecord) -> bytes | None:
-    """The strings of a TXT record put together; `None` for another record or one without strings."""
+    """The strings of a TXT record put together; `None` for other records and empty ones."""
     if record.type != TYPE_TXT or not record.rdata:
         return None
     cursor = _Cursor(record.rdata, 0, len(record.rdata))
@@ -297,7 +296,7 @@ def build_txt_answers(name: str, values: Iterable[str], ttl: int) -> bytes:
     owner = _wire_name(_labels(name))
     pointer = (_POINTER << 8 | _HEADER_LENGTH).to_bytes(2, "big")
     head = TYPE_TXT.to_bytes(2, "big") + _CLASS_IN.to_bytes(2, "big") + ttl.to_bytes(4, "big")
-    records = []
+    records: list[bytes] = []
     for value in values:
         data = value.encode()
         if len(data) > _MAX_STRING:

@@ -69,11 +69,15 @@ class SocketAddr(NamedTuple):
         The same texts as in Rust: no names, no blanks, a decimal port, no zeros in front of an
         octet.
         """
-        if match := _V4.fullmatch(text):
-            return cls._checked(text, match[1], "0", match[2])
-        if match := _V6.fullmatch(text):
-            return cls._checked(text, match[1], match[2] or "0", match[3])
-        raise AddrParseError(f"invalid socket address syntax: {text!r}")
+        try:
+            if match := _V4.fullmatch(text):
+                return cls._checked(ipaddress.IPv4Address(match[1]).packed, "0", match[2])
+            if match := _V6.fullmatch(text):
+                packed = ipaddress.IPv6Address(match[1]).packed
+                return cls._checked(packed, match[2] or "0", match[3])
+        except ValueError:
+            pass
+        raise AddrParseError(f"invalid socket address syntax: {text[:80]!r}")
 
     @classmethod
     def from_parts(cls, ip: str, port: int) -> Self:
@@ -86,16 +90,12 @@ class SocketAddr(NamedTuple):
         return cls(ip_text(address), port)
 
     @classmethod
-    def _checked(cls, text: str, ip: str, scope: str, port: str) -> Self:
-        try:
-            packed = ipaddress.ip_address(ip).packed
-            # A number of thousands of digits must not reach int(); leading zeros are allowed.
-            port_number = int(port.lstrip("0")[:6] or "0")
-            scope_number = int(scope.lstrip("0")[:11] or "0")
-        except ValueError as error:
-            raise AddrParseError(f"invalid socket address syntax: {text!r}") from error
+    def _checked(cls, packed: bytes, scope: str, port: str) -> Self:
+        # A number of thousands of digits must not reach int(); leading zeros are allowed.
+        port_number = int(port.lstrip("0")[:6] or "0")
+        scope_number = int(scope.lstrip("0")[:11] or "0")
         if port_number > _MAX_PORT or scope_number > _MAX_SCOPE:
-            raise AddrParseError(f"invalid socket address syntax: {text!r}")
+            raise ValueError("port or scope out of range")
         suffix = f"%{scope_number}" if scope_number else ""
         return cls(ip_text(packed) + suffix, port_number)
 

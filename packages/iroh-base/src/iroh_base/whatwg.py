@@ -36,13 +36,13 @@ _QUERY = ' "#<>'
 _SPECIAL_QUERY = _QUERY + "'"
 _PATH = ' "#<>`?{}'
 _USERINFO = _PATH + "/:;=@[\\]^|"
-# Forbidden code points, section 3.1. Rust's opaque hosts allow "%", domains do not.
+# Forbidden code points, section 3.1; opaque hosts may have "%", domains may not.
 _BAD_OPAQUE = re.compile(r"[\0\t\n\r #/:<>?@\[\\\]^|]")
-_BAD_DOMAIN = re.compile(r"[\x00-\x20\x7f\"#%/:<>?@\[\\\]^`{|}]")
+_BAD_DOMAIN = re.compile(r"[\x00-\x20\x7f#%/:<>?@\[\\\]^|]")
 _NUMBERS = (
     (re.compile(r"0[xX]([0-9a-fA-F]*)"), 16),
     (re.compile(r"0([0-7]+)"), 8),
-    (re.compile(r"([0-9]+)"), 10),
+    (re.compile(r"(0|[1-9][0-9]*)"), 10),
 )
 
 
