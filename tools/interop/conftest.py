@@ -1,0 +1,139 @@
+"""Fixtures of the interop session, and the table it prints; the scenarios are in test_*.py."""
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from interop import results, servers
+from interop.peer import Peer
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTED = pytest.StashKey[list[results.Result]]()
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Who dials and who listens in a scenario."""
+
+    dialer: Peer
+    listener: Peer
+
+
+@pytest.fixture(params=results.PAIRS)
+async def pair(
+    request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> AsyncIterator[Pair]:
+    """Two proven peers, in processes of their own, for each combination."""
+    async with AsyncExitStack() as stack:
+        yield await spawn_pair(stack, request.param, record_property)
+
+
+async def spawn_pair(
+    stack: AsyncExitStack,
+    names: str,
+    record_property: Callable[[str, object], None],
+    prefix: tuple[str, ...] = (),
+) -> Pair:
+    """Start both peers of a pair at once; they end with the stack."""
+    started = await asyncio.gather(
+        *(Peer.spawn(kind, prefix) for kind in names.split("-")), return_exceptions=True
+    )
+    peers = [await stack.enter_async_context(p) for p in started if isinstance(p, Peer)]
+    for failure in started:
+        if isinstance(failure, BaseException):
+            raise failure
+    for peer in peers:
+        record_property(results.PROOF, peer.proof)
+    return Pair(*peers)
+
+
+@pytest.fixture
+def evidence(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Note a figure or a text that was seen; it stands in the table."""
+    return lambda text: record_property(results.EVIDENCE, text)
+
+
+@pytest.fixture
+async def relay(tmp_path: Path) -> AsyncIterator[servers.Server]:
+    """Our relay, in a process of its own."""
+    async with servers.relay(tmp_path) as server:
+        yield server
+
+
+# -- collecting the results --------------------------------------------------------------------
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the one option of this session."""
+    parser.addoption("--write", action="store_true", help="renew COMPATIBILITY.md when all passed")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start with an empty table."""
+    config.stash[COLLECTED] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note each outcome with its evidence: the call, or a set-up or tear-down that went wrong."""
+    report = yield
+    if item.get_closest_marker("interop") and (report.when == "call" or not report.passed):
+        collected = item.config.stash[COLLECTED]
+        if report.when == "teardown":
+            collected.pop()  # the call passed, but what it left behind failed
+        collected.append(result_of(item, report))
+    return report
+
+
+def result_of(item: pytest.Item, report: pytest.TestReport) -> results.Result:
+    """Read a result off a test and its report."""
+    assert isinstance(item, pytest.Function)
+    told = {key: [] for key in (results.PROOF, results.EVIDENCE)}  # type: dict[str, list[str]]
+    for key, value in report.user_properties:
+        told[key].append(str(value))
+    group, _, _ = (item.module.__doc__ or "").partition(":")
+    return results.Result(
+        group=group,
+        scenario=item.originalname.removeprefix("test_").replace("_", " "),
+        meaning=(item.function.__doc__ or "").strip().rstrip("."),
+        pair=item.callspec.id,
+        outcome=report.outcome,
+        evidence=tuple(told[results.EVIDENCE]),
+        proofs=tuple(told[results.PROOF]),
+    )
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the table, and write it when asked to and entitled to."""
+    collected = config.stash[COLLECTED]
+    if not collected:
+        return
+    terminalreporter.section("interop")
+    for line in results.terminal(collected):
+        terminalreporter.write_line(line)
+    if not servers.is_ours():
+        terminalreporter.write_line("NOTE: a Rust server stood in for ours; this proves nothing")
+    if not config.getoption("--write"):
+        return
+    if results.is_complete(collected) and servers.is_ours() and not config.getoption("-k"):
+        text = results.markdown(collected, datetime.datetime.now(datetime.UTC))
+        (ROOT / "COMPATIBILITY.md").write_text(text, "utf-8")
+        terminalreporter.write_line("COMPATIBILITY.md written")
+    else:
+        terminalreporter.write_line("COMPATIBILITY.md left as it is: not all ran and passed")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A pass without proof fails the session."""
+    if not results.is_green(session.config.stash[COLLECTED]):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,424 @@
+"""One endpoint as a process: commands come in as JSON lines on stdin, answers leave on stdout.
+
+The program knows only the public API of n0's bindings, `import iroh`. Run by the interpreter of
+the Rust environment it is the real peer; run by ours, the very same file drives our endpoint, and
+so shows that a program written for the bindings runs unchanged.
+
+    in   {"id": 1, "do": "bind", "with": {"alpns": ["echo"]}}
+    out  {"id": 1, "ok": {"endpoint": 1, ...}}
+         {"id": 1, "error": {"type": "IrohError", "kind": "CONNECT", "message": "..."}}
+
+Every command is a task of its own, so that `accept` can wait while `connect` is asked for.
+Endpoints and connections are known by number. Payloads are made from a seed on both sides and
+compared by SHA-256, so that no bulk passes through the pipes. End of stdin ends the process.
+Nothing but the standard library and `iroh` may be imported here.
+"""
+
+import asyncio
+import hashlib
+import importlib.metadata
+import importlib.util
+import itertools
+import json
+import platform
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import iroh
+
+CHUNK = 1 << 16
+OURS = ("iroh_base", "iroh_relay", "iroh_dns_server")
+
+
+def payload(seed: str, size: int) -> bytes:
+    """Make `size` reproducible bytes that no compression and no off-by-one survives."""
+    return hashlib.shake_128(seed.encode()).digest(size)
+
+
+def digest(data: bytes) -> str:
+    """Give the checksum that goes through the pipe in place of the data."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Tell the harness what was raised, in the terms of the bindings' IrohError."""
+    told = {"type": type(error).__name__, "message": str(error), "repr": repr(error), "kind": None}
+    if isinstance(error, iroh.IrohError):
+        told["kind"] = error.kind().name
+        told["message"] = error.message()
+        told["debug"] = error.debug_message()
+    return told
+
+
+# -- who am I ----------------------------------------------------------------------------------
+
+
+def library() -> dict[str, Any] | None:
+    """Find the native library beside the module, and say whether this process has it mapped."""
+    folder = Path(iroh.__file__).parent
+    found = [p for p in folder.iterdir() if p.stem in ("libiroh_ffi", "iroh_ffi", "uniffi_iroh")]
+    native = [path for path in found if path.suffix in (".so", ".dylib", ".dll", ".pyd")]
+    if not native:
+        return None
+    maps = Path("/proc/self/maps")
+    return {
+        "path": str(native[0]),
+        "sha256": digest(native[0].read_bytes()),
+        "size": native[0].stat().st_size,
+        "mapped": str(native[0]) in maps.read_text() if maps.exists() else None,
+    }
+
+
+def identity() -> dict[str, Any]:
+    """Tell everything that shows which implementation of `iroh` this process runs."""
+    distribution = importlib.metadata.distribution("iroh")
+    return {
+        "version": distribution.version,
+        "module": iroh.__file__,
+        "library": library(),
+        "importable": [name for name in OURS if importlib.util.find_spec(name) is not None],
+        "executable": sys.executable,
+        "prefix": sys.prefix,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+
+
+# -- parts of the commands ----------------------------------------------------------------------
+
+
+def whereabouts(endpoint: Any) -> dict[str, Any]:
+    """Say who and where an endpoint is."""
+    addr = endpoint.addr()
+    return {
+        "id": str(endpoint.id()),
+        "relay": addr.relay_url(),
+        "addresses": addr.direct_addresses(),
+        "sockets": endpoint.bound_sockets(),
+        "ticket": str(iroh.EndpointTicket.from_addr(addr)),
+    }
+
+
+def path_list(connection: Any) -> list[dict[str, Any]]:
+    """Describe the open paths."""
+    return [
+        {
+            "remote": path.remote_addr,
+            "relayed": path.is_relay,
+            "direct": path.is_ip,
+            "selected": path.is_selected,
+        }
+        for path in connection.paths()
+    ]
+
+
+async def bi_once(connection: Any, seed: str, size: int) -> bool:
+    """Write and read one echoed stream at the same time."""
+    stream = await connection.open_bi()
+    data = payload(seed, size)
+    writing = asyncio.create_task(write_chunks(stream.send(), data))
+    hasher = hashlib.sha256()
+    while part := await stream.recv().read(CHUNK):
+        hasher.update(part)
+    await writing
+    return hasher.hexdigest() == digest(data)
+
+
+async def write_chunks(send: Any, data: bytes) -> None:
+    """Write in chunks and finish."""
+    for at in range(0, len(data), CHUNK):
+        await send.write_all(data[at : at + CHUNK])
+    await send.finish()
+
+
+async def comes_back(connection: Any, data: bytes) -> bool:
+    """Wait a second for this datagram; late echoes of others are passed over."""
+    try:
+        async with asyncio.timeout(1):
+            while bytes(await connection.read_datagram()) != data:
+                pass
+    except TimeoutError:
+        return False
+    return True
+
+
+async def echo_one(send: Any, recv: Any) -> None:
+    """Give back what one stream brings, while it comes."""
+    while data := await recv.read(CHUNK):
+        await send.write_all(data)
+    await send.finish()
+
+
+# -- the commands ------------------------------------------------------------------------------
+
+
+class Agent:
+    """The endpoints and connections of this process, and one `do_...` method per command."""
+
+    def __init__(self) -> None:
+        self.endpoints: dict[int, Any] = {}
+        self.connections: dict[int, Any] = {}
+        self.numbers = itertools.count(1)
+        self.serving: set[asyncio.Task[None]] = set()
+
+    def keep(self, table: dict[int, Any], thing: Any) -> int:
+        """Give a thing its number."""
+        number = next(self.numbers)
+        table[number] = thing
+        return number
+
+    async def do_hello(self) -> dict[str, Any]:
+        """Say who is speaking."""
+        return identity()
+
+    # endpoints
+
+    async def do_bind(
+        self,
+        alpns: list[str] | None = None,
+        preset: str = "minimal",
+        relay: str | None = None,
+        key: str | None = None,
+        address: str | None = None,
+    ) -> dict[str, Any]:
+        """Bind an endpoint. relay: a URL, or None for no relay; address "none": relay only."""
+        if relay is None:
+            mode = iroh.RelayMode.disabled()
+        else:
+            relays = iroh.RelayMap.empty()
+            relays.insert(iroh.RelayConfig(url=relay, quic_port=None))
+            mode = iroh.RelayMode.custom(relays)
+        options = iroh.EndpointOptions(
+            preset={"minimal": iroh.preset_minimal, "n0": iroh.preset_n0}[preset](),
+            alpns=[alpn.encode() for alpn in alpns or []],
+            relay_mode=mode,
+            secret_key=bytes.fromhex(key) if key else None,
+            bind_addr=address,
+        )
+        endpoint = await iroh.Endpoint.bind(options)
+        number = self.keep(self.endpoints, endpoint)
+        return {"endpoint": number, **whereabouts(endpoint)}
+
+    async def do_online(self, endpoint: int) -> dict[str, Any]:
+        """Wait for the home relay."""
+        await self.endpoints[endpoint].online()
+        return whereabouts(self.endpoints[endpoint])
+
+    async def do_counters(self, endpoint: int) -> dict[str, int]:
+        """Give the endpoint's counters."""
+        return {name: item.value for name, item in self.endpoints[endpoint].stats().items()}
+
+    async def do_close_endpoint(self, endpoint: int) -> dict[str, Any]:
+        """Close an endpoint, and say how long that took and what its accept says afterwards."""
+        start = time.monotonic()
+        await self.endpoints[endpoint].close()
+        took = time.monotonic() - start
+        after = await self.endpoints[endpoint].accept_next()
+        closed = self.endpoints[endpoint].is_closed()
+        return {"ms": round(1000 * took), "closed": closed, "accepts": after is not None}
+
+    # connections
+
+    async def do_connect(
+        self,
+        endpoint: int,
+        alpn: str,
+        id: str | None = None,
+        relay: str | None = None,
+        addresses: list[str] | None = None,
+        ticket: str | None = None,
+    ) -> dict[str, Any]:
+        """Dial an address, or a ticket."""
+        if ticket is not None:
+            addr = iroh.EndpointTicket.from_string(ticket).endpoint_addr()
+        else:
+            addr = iroh.EndpointAddr(iroh.EndpointId.from_string(id), relay, addresses or [])
+        start = time.monotonic()
+        connection = await self.endpoints[endpoint].connect(addr, alpn.encode())
+        return self.present(connection, start)
+
+    async def do_accept(self, endpoint: int, decision: str = "accept") -> dict[str, Any]:
+        """Take the next attempt and decide on it: accept, refuse, retry, ignore."""
+        incoming = await self.endpoints[endpoint].accept_next()
+        if incoming is None:
+            return {"none": True}
+        source = await incoming.remote_addr()
+        told = {
+            "relayed": source.is_relay(),
+            "validated": await incoming.remote_addr_validated(),
+        }
+        if decision != "accept":
+            await getattr(incoming, decision)()
+            return told
+        start = time.monotonic()
+        accepting = await incoming.accept()
+        offered = bytes(await accepting.alpn()).decode()
+        connection = await accepting.connect()
+        return {**told, "offered": offered, **self.present(connection, start)}
+
+    def present(self, connection: Any, start: float) -> dict[str, Any]:
+        """Number a connection and say who is at the other end."""
+        return {
+            "connection": self.keep(self.connections, connection),
+            "remote": str(connection.remote_id()),
+            "alpn": bytes(connection.alpn()).decode(),
+            "side": connection.side().name,
+            "ms": round(1000 * (time.monotonic() - start)),
+            "paths": path_list(connection),
+        }
+
+    async def do_paths(self, connection: int) -> dict[str, Any]:
+        """Describe the open paths now."""
+        return {"paths": path_list(self.connections[connection])}
+
+    async def do_stats(self, connection: int) -> dict[str, int]:
+        """Give the connection's totals."""
+        stats = self.connections[connection].stats()
+        names = ("udp_tx_datagrams", "udp_tx_bytes", "udp_rx_datagrams", "udp_rx_bytes")
+        return {name: getattr(stats, name) for name in names}
+
+    async def do_close(self, connection: int, code: int, reason: str) -> dict[str, Any]:
+        """Close with the application's code and reason."""
+        self.connections[connection].close(code, reason.encode())
+        return {"reason": self.connections[connection].close_reason()}
+
+    async def do_closed(self, connection: int) -> dict[str, Any]:
+        """Wait for the end and give its text."""
+        return {"reason": str(await self.connections[connection].closed())}
+
+    # serving: echo until the connection ends
+
+    async def do_serve_echo(self, connection: int, datagrams: bool = False) -> dict[str, Any]:
+        """Echo every bi stream, or every datagram."""
+        echo = self.echo_datagrams if datagrams else self.echo_bi
+        self.start(echo(self.connections[connection]))
+        return {}
+
+    def start(self, work: Any) -> None:
+        """Run something until the connection under it ends."""
+        task = asyncio.create_task(self.until_gone(work))
+        self.serving.add(task)
+        task.add_done_callback(self.serving.discard)
+
+    async def until_gone(self, work: Awaitable[None]) -> None:
+        """Serving ends when the connection does, which the API tells by raising IrohError."""
+        try:
+            await work
+        except iroh.IrohError as error:
+            print(f"serving ended: {error!r}", file=sys.stderr)
+
+    async def echo_bi(self, connection: Any) -> None:
+        """Accept bi streams and echo each in a task of its own."""
+        while True:
+            stream = await connection.accept_bi()
+            self.start(echo_one(stream.send(), stream.recv()))
+
+    async def echo_datagrams(self, connection: Any) -> None:
+        """Give back each datagram."""
+        while True:
+            connection.send_datagram(await connection.read_datagram())
+
+    # exercising an echo at the other end
+
+    async def do_bi(self, connection: int, seed: str, size: int, count: int = 1) -> dict[str, Any]:
+        """Send `size` bytes on each of `count` bi streams at once; compare what comes back."""
+        start = time.monotonic()
+        known = self.connections[connection]
+        parts = [bi_once(known, f"{seed}/{n}", size) for n in range(count)]
+        same = await asyncio.gather(*parts)
+        took = time.monotonic() - start
+        mbit = 8 * size * count / took / 1e6
+        return {"streams": count, "same": sum(same), "bytes": size * count, "mbit_s": round(mbit)}
+
+    async def do_send_uni(self, connection: int, seed: str, size: int) -> dict[str, Any]:
+        """Send one uni stream."""
+        data = payload(seed, size)
+        await write_chunks(await self.connections[connection].open_uni(), data)
+        return {"sha256": digest(data), "bytes": size}
+
+    async def do_take_uni(self, connection: int) -> dict[str, Any]:
+        """Take one uni stream."""
+        recv = await self.connections[connection].accept_uni()
+        data = await recv.read_to_end(1 << 30)
+        return {"sha256": digest(data), "bytes": len(data)}
+
+    async def do_datagrams(self, connection: int, count: int, size: int) -> dict[str, Any]:
+        """Send datagrams one by one, each again after a second without its echo."""
+        known = self.connections[connection]
+        sent = 0
+        for number in range(count):
+            data = payload(f"datagram {number}", size)
+            for _ in range(5):
+                await known.send_datagram_wait(data)
+                sent += 1
+                if await comes_back(known, data):
+                    break
+            else:
+                return {"echoed": number, "sent": sent}
+        return {"echoed": count, "sent": sent, "max": known.max_datagram_size()}
+
+    # the unhappy ends of a stream
+
+    async def do_reset(self, connection: int, code: int) -> dict[str, Any]:
+        """Open a uni stream, write, and reset it."""
+        send = await self.connections[connection].open_uni()
+        await send.write_all(b"some")
+        await send.reset(code)
+        return {}
+
+    async def do_see_reset(self, connection: int) -> dict[str, Any]:
+        """Take a uni stream and say with which code it was reset."""
+        recv = await self.connections[connection].accept_uni()
+        return {"code": await recv.received_reset()}
+
+    async def do_stopped(self, connection: int) -> dict[str, Any]:
+        """Open a uni stream, write, and say with which code the reader stopped it."""
+        send = await self.connections[connection].open_uni()
+        await send.write_all(b"some")
+        return {"code": await send.stopped()}
+
+    async def do_stop(self, connection: int, code: int) -> dict[str, Any]:
+        """Take a uni stream and stop it."""
+        recv = await self.connections[connection].accept_uni()
+        await recv.stop(code)
+        return {}
+
+
+# -- the pipes ---------------------------------------------------------------------------------
+
+
+async def answer(command: Callable[..., Awaitable[Any]], request: dict[str, Any]) -> None:
+    """Run one command and write its answer."""
+    reply: dict[str, Any] = {"id": request["id"]}
+    try:
+        reply["ok"] = await command(**request.get("with", {}))
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 (the root of a task: the harness judges what it is)
+        reply["error"] = describe(error)
+    print(json.dumps(reply), flush=True)
+
+
+async def main() -> None:
+    """Read commands until stdin ends, then close every endpoint."""
+    set_loop = getattr(sys.modules.get("iroh.iroh_ffi"), "uniffi_set_event_loop", None)
+    if set_loop is not None:
+        set_loop(asyncio.get_running_loop())
+    agent = Agent()
+    running: set[asyncio.Task[None]] = set()
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        request = json.loads(line)
+        task = asyncio.create_task(answer(getattr(agent, f"do_{request['do']}"), request))
+        running.add(task)
+        task.add_done_callback(running.discard)
+    for task in (*running, *agent.serving):
+        task.cancel()
+    for endpoint in agent.endpoints.values():
+        await endpoint.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
