@@ -14,7 +14,7 @@ After any call to a verb or a command: drain events(), send transmit(now), re-ar
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
@@ -176,7 +176,7 @@ class ServerConfig:
     """How incoming connections are answered. alpns in order of preference."""
 
     alpns: Sequence[bytes]
-    transport: TransportConfig = TransportConfig()
+    transport: TransportConfig = field(default_factory=TransportConfig)
 
 
 class Incoming(ABC):
