@@ -41,7 +41,8 @@ class PeerError(Exception):
     @property
     def last_line(self) -> str:
         """The innermost cause: the bindings put a chain of them into the message."""
-        return (self.message or str(self)).strip().splitlines()[-1].strip()
+        line = (self.message or str(self)).strip().splitlines()[-1].strip()
+        return line.partition(" (/")[0][:160]  # without the place in a source on another machine
 
 
 class PeerGone(Exception):

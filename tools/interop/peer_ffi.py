@@ -226,7 +226,7 @@ class Agent:
         self,
         endpoint: int,
         alpn: str,
-        id: str | None = None,
+        id: str = "",
         relay: str | None = None,
         addresses: list[str] | None = None,
         ticket: str | None = None,
