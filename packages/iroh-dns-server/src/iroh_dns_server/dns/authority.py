@@ -82,6 +82,8 @@ class Authority:
 
     def decide(self, query: Query) -> Answer | KeyQuestion:
         """The answer, or the key whose zone has it."""
+        if query.opcode:
+            return Answer(NOTIMP, authoritative=False)
         if query.rdclass not in (CLASS_IN, CLASS_ANY):
             return Answer(REFUSED, authoritative=False)
         if TKEY <= query.rdtype <= LAST_UNSUPPORTED:

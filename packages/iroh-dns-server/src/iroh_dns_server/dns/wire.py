@@ -87,6 +87,11 @@ class Query(NamedTuple):
     rdclass: int
     edns: Edns | None
 
+    @property
+    def opcode(self) -> int:
+        """0 for a standard query, RFC 1035 section 4.1.1."""
+        return (self.flags & _OPCODE) >> 11
+
 
 class Authorities(NamedTuple):
     """The authority section of a negative answer: one SOA record.
@@ -130,19 +135,18 @@ def parse_query(wire: bytes) -> Query:
     id_, flags, questions, *others = _HEADER.unpack_from(wire)
     if flags & _QR:
         raise IgnoredQueryError("a response")
-    if flags & _OPCODE:
-        raise BadQueryError(id_, flags, NOTIMP)
+    malformed = NOTIMP if flags & _OPCODE else FORMERR  # other opcodes may look different
     if questions != 1 or sum(others) > MAX_EXTRA_RECORDS:
-        raise BadQueryError(id_, flags, FORMERR)
+        raise BadQueryError(id_, flags, malformed)
     try:
         parser = dns.wire.Parser(wire, _HEADER.size)
         labels = parser.get_name(decompress=True).labels[:-1]
         rdtype, rdclass = parser.get_struct("!HH")
         edns = _find_opt(parser, *others)
     except dns.exception.DNSException:
-        raise BadQueryError(id_, flags, FORMERR) from None
+        raise BadQueryError(id_, flags, malformed) from None
     if edns is _BAD_OPT or rdtype == OPT:
-        raise BadQueryError(id_, flags, FORMERR)
+        raise BadQueryError(id_, flags, malformed)
     question = b"".join([bytes((len(label),)) + label for label in labels])
     question += struct.pack("!xHH", rdtype, rdclass)
     lowered = tuple([label.lower() for label in labels])
@@ -184,7 +188,7 @@ def render(query: Query, answer: Answer, *, udp: bool) -> tuple[bytes, bool]:
     if edns is not None and edns.version > 0:
         answer, rcode, extended = Answer(NOERROR, authoritative=False), NOERROR, BADVERS >> 4
     opt = b"" if edns is None else _opt(extended, edns.dnssec_ok)
-    flags = _QR | (query.flags & (_RD | _CD)) | rcode
+    flags = _QR | (query.flags & (_OPCODE | _RD | _CD)) | rcode
     if answer.authoritative:
         flags |= _AA
     authority = _authority(query, answer.authority)

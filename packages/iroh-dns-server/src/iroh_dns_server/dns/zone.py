@@ -3,12 +3,16 @@
 A packet is a DNS message whose answers are owned by `<name>.<z32 of the key>`. The zone drops that
 last label; the authority puts an origin in its place. Left out, as upstream does (util.rs): owners
 that do not end in the key, and SOA and NS records, which would let a key speak for the tree above
-it. Also left out: classes other than IN, the meta types (OPT, TSIG, 128 and above 248..255 cannot
-be data), and records whose data dnspython refuses.
+it. Also left out: classes other than IN, meta types (OPT, and 128 to 255), and records whose data
+dnspython refuses.
 """
 
 import dns.exception
 import dns.rdata
+import dns.rdtypes.ANY.CNAME  # the usual decoders: loaded now instead of at the first lookup
+import dns.rdtypes.ANY.TXT
+import dns.rdtypes.IN.A
+import dns.rdtypes.IN.AAAA
 import dns.wire
 
 from iroh_dns_server.dns.wire import (

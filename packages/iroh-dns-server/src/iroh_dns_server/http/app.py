@@ -84,4 +84,4 @@ async def _healthcheck(_: web.Request) -> web.StreamResponse:
 async def _healthz(_: web.Request) -> web.StreamResponse:
     version = iroh_dns_server.__version__
     text = f'{{"status":"ok","version":"{version}","git_hash":"unknown"}}'
-    return web.Response(text=text, content_type="application/json")
+    return web.Response(body=text.encode(), content_type="application/json")

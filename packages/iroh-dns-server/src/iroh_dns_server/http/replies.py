@@ -26,4 +26,6 @@ def error_reply(
 ) -> web.Response:
     """A JSON error response."""
     body = json.dumps({"status": str(status), "detail": detail}, separators=(",", ":"))
-    return web.Response(status=status, text=body, content_type="application/json", headers=headers)
+    return web.Response(
+        status=status, body=body.encode(), content_type="application/json", headers=headers
+    )
