@@ -109,6 +109,7 @@ async def _serve(config: RelayConfig) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
     async with RelayServer(config) as server:
-        logger.info("iroh-relay listening on http://%s", server.http_addr)
+        sys.stdout.write(f"iroh-relay listening on http://{server.http_addr}\n")
+        sys.stdout.flush()  # for whoever waits for this line
         await stop.wait()
         logger.info("iroh-relay stopping")

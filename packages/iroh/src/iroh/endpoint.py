@@ -28,6 +28,7 @@ from iroh.magicsock.driver import ConnectionDriver, EngineDriver
 from iroh.magicsock.home import HomeRelay
 from iroh.magicsock.remote import Source
 from iroh.magicsock.socket import MagicSock
+from iroh.magicsock.transports.relay import RelayResolver
 from iroh.options import EndpointBuilder, EndpointConfig, EndpointOptions, PresetLike, check_alpns
 from iroh.quic.api import ServerConfig
 from iroh.resolver import DnsResolver
@@ -94,7 +95,15 @@ class Endpoint:
         if not config.relay_mode.is_disabled():
             self._relay_map = config.relay_mode.relay_map()
         self._services = AddressLookupServices()
-        self._sock = MagicSock(self._secret_key, self._lookup, self._relay_map, config.bind_addrs)
+        # Without a resolver of the application's, relays are found by the operating system.
+        self._relay_resolver = RelayResolver(config.dns_resolver) if config.dns_resolver else None
+        self._sock = MagicSock(
+            self._secret_key,
+            self._lookup,
+            self._relay_map,
+            config.bind_addrs,
+            self._relay_resolver,
+        )
         from iroh.quic.aioquic_engine import AioquicEndpoint  # late: 100 ms of imports
 
         engine = AioquicEndpoint(self._secret_key, transport=config.transport, rng=os.urandom)
@@ -123,7 +132,7 @@ class Endpoint:
         async def probe(url: RelayUrl) -> float:
             from iroh_relay.client import probe_latency
 
-            return await probe_latency(str(url))
+            return await probe_latency(str(url), resolver=self._relay_resolver)
 
         home = HomeRelay(relay_map, probe, self._set_home, random.random)
         self._spawn(home.run(), "iroh-home-relay-choice")

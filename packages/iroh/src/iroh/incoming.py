@@ -109,7 +109,10 @@ for _base, _variants in (
 
 
 class Incoming:
-    """A connection attempt. Exactly one of accept, refuse, retry and ignore ends it."""
+    """A connection attempt. Exactly one of accept, refuse, retry and ignore ends it.
+
+    An attempt that is dropped undecided is refused.
+    """
 
     def __init__(self, incoming: api.Incoming, host: EngineDriver, accept: "AcceptConfig") -> None:
         self._incoming: api.Incoming | None = incoming
@@ -163,6 +166,17 @@ class Incoming:
 
     def __await__(self) -> Generator[Any, Any, Connection]:
         return self._complete().__await__()
+
+    def __del__(self) -> None:
+        if getattr(self, "_incoming", None) is not None and not self._host.loop.is_closed():
+            self._host.loop.call_soon_threadsafe(self._drop)
+
+    def _drop(self) -> None:
+        """Refuse an attempt that nobody decided on (as upstream does)."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.refuse(self._host.now())
+            self._host.flush()
 
     async def _complete(self) -> Connection:
         return await (await self.accept()).connect()

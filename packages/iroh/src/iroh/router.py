@@ -133,8 +133,10 @@ class Router:
         try:
             await accept(conn)
         except IrohError as error:
+            conn.close()
             logger.info("protocol %r: %s", conn.alpn(), error)
         except Exception:  # the root of a handler's task: its bug must not end the router
+            conn.close()  # the traceback may keep the handle alive
             logger.exception("protocol %r failed", conn.alpn())
 
     async def _tell(self, handler: Handler) -> None:

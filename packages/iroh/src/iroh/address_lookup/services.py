@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from iroh.resolver import reap
@@ -138,9 +139,10 @@ class AddressLookupServices:
         try:
             if not services:
                 raise NoServiceConfigured
-            async for item in _merge(endpoint_id, services, errors):
-                found = True
-                yield item
+            async with aclosing(_merge(endpoint_id, services, errors)) as items:
+                async for item in items:
+                    found = True
+                    yield item
             if not found:
                 raise NoResults(errors)
         except (NoServiceConfigured, NoResults):
@@ -174,14 +176,7 @@ async def _pump(
 ) -> None:
     """Put one service's items for the endpoint into the queue, and None at their end."""
     try:
-        async for item in _items(service, endpoint_id):
-            if item.endpoint_id == endpoint_id:
-                await queue.put(item)
-            else:
-                logger.warning(
-                    "lookup service %s answered %s for %s; dropped",
-                    item.provenance, item.endpoint_id.fmt_short(), endpoint_id.fmt_short(),
-                )  # fmt: skip
+        await _feed(service, endpoint_id, queue)
     except (Exception, asyncio.CancelledError) as error:  # task root: it fails for itself alone
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -193,10 +188,7 @@ async def _pump(
     await queue.put(None)
 
 
-async def _items(
-    service: AddressLookup, endpoint_id: PublicKey
-) -> AsyncGenerator[LookupItem, None]:
-    """A service's items; its iterator is closed when this one is."""
+async def _feed(service: AddressLookup, endpoint_id: PublicKey, queue: _Items) -> None:
     found: object = service.resolve(endpoint_id)
     if inspect.isawaitable(found):  # `async def resolve` that returns an iterator: meant well
         found = await found
@@ -206,7 +198,15 @@ async def _items(
         raise TypeError(f"resolve() returned {type(found).__name__}, not an async iterator")
     try:
         async for item in found:
-            yield item
+            if item.endpoint_id == endpoint_id:
+                await queue.put(item)
+            else:
+                logger.warning(
+                    "lookup service %s answered %s for %s; dropped",
+                    item.provenance,
+                    item.endpoint_id.fmt_short(),
+                    endpoint_id.fmt_short(),
+                )
     finally:
         if isinstance(found, AsyncGenerator):
             await found.aclose()

@@ -58,6 +58,7 @@ class ConnectionDriver:
         self._datagrams: deque[bytes] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._pump_due = False
+        self._retired = False
 
     # -- what the application waits for ---------------------------------------------------------
 
@@ -143,6 +144,8 @@ class ConnectionDriver:
     def pump(self) -> None:
         """Dispatch events, send what wants to leave, re-arm the timer."""
         self._pump_due = False
+        if self._retired:
+            return
         now = self._host.now()
         drained = self._dispatch(self.connection.events())
         while batches := self.connection.transmit(now):
@@ -179,6 +182,7 @@ class ConnectionDriver:
         self.pump()
 
     def _retire(self) -> None:
+        self._retired = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

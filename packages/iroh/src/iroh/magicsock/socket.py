@@ -15,7 +15,7 @@ from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.mapped import MappedAddr, MappedAddrs, MixedAddr, RelayPathAddr
 from iroh.magicsock.remote import Lookup, RemoteMap, RemoteState, Source
 from iroh.magicsock.transports.ip import IpTransport
-from iroh.magicsock.transports.relay import RelayTransport
+from iroh.magicsock.transports.relay import RelayResolver, RelayTransport
 from iroh.quic.datagrams import Address, Datagrams
 from iroh_base import (
     CustomAddr,
@@ -38,6 +38,7 @@ class MagicSock:
         lookup: Lookup,
         relay_map: RelayMap | None,
         bind_addrs: Sequence[SocketAddr] = (),
+        resolver: RelayResolver | None = None,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Bind the sockets. relay_map None: no relay is ever used. Raises BindError."""
@@ -48,7 +49,7 @@ class MagicSock:
         self.ip = IpTransport(self._deliver, bind_addrs)
         self.relay: RelayTransport | None = None
         if relay_map is not None:
-            self.relay = RelayTransport(secret_key, relay_map, self.mapped, self._deliver)
+            self.relay = RelayTransport(secret_key, relay_map, self.mapped, self._deliver, resolver)
         self.dropped_no_transport = 0
         self._external: set[SocketAddr] = set()
         self._direct = self.ip.direct_addresses()

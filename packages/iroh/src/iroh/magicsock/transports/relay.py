@@ -7,11 +7,13 @@ EndpointIds and nothing else.
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Sequence
 
 from iroh.magicsock.mapped import MappedAddrs, RelayPathAddr
 from iroh.quic.datagrams import Datagrams
-from iroh_base import PublicKey, RelayUrl, SecretKey, Watchable
+from iroh.resolver import DnsResolver
+from iroh_base import IrohError, PublicKey, RelayUrl, SecretKey, Watchable
 from iroh_relay.client import RelayClient, RelayStatus
 from iroh_relay.relay_map import RelayConfig, RelayMap
 
@@ -24,6 +26,21 @@ _MAX_ROUTES = 16_384
 MakeClient = Callable[..., RelayClient]
 
 
+class RelayResolver:
+    """Finds relays' hosts with the endpoint's own resolver."""
+
+    def __init__(self, resolver: DnsResolver) -> None:
+        self._resolver = resolver
+
+    async def resolve(self, host: str) -> list[tuple[int, str]]:
+        """Return (address family, ip) pairs. Raises OSError."""
+        try:
+            ips = await self._resolver.resolve_host_staggered(host)
+        except IrohError as error:
+            raise OSError(f"cannot resolve {host}: {error}") from error
+        return [(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip) for ip in ips]
+
+
 class RelayTransport:
     """The relays of one endpoint."""
 
@@ -33,6 +50,7 @@ class RelayTransport:
         relay_map: RelayMap,
         mapped: MappedAddrs,
         deliver: Callable[[Sequence[Datagrams]], None],
+        resolver: RelayResolver | None = None,
         make_client: MakeClient = RelayClient,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -47,6 +65,7 @@ class RelayTransport:
         self._mapped = mapped
         self._deliver = deliver
         self._make_client = make_client
+        self._resolver = resolver
         self._clients: dict[RelayUrl, RelayClient] = {}
         self._routes: dict[bytes, RelayUrl] = {}  # endpoint -> the relay it was last heard over
         self._closing: set[asyncio.Task[None]] = set()
@@ -128,6 +147,7 @@ class RelayTransport:
             on_datagrams=on_datagrams,
             on_endpoint_gone=self._gone,
             on_idle=on_idle,
+            resolver=self._resolver,
         )
         self._clients[url] = client
         client.start()

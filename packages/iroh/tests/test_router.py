@@ -1,0 +1,126 @@
+import asyncio
+
+import pytest
+
+from iroh import ConnectionLostError, Endpoint, ProtocolCreator, ProtocolHandler, Router
+from iroh.protocols import ECHO_ALPN, Echo
+
+
+class Goodbye(ProtocolHandler):
+    """Holds connections until it is told to stop, then closes them with words."""
+
+    def __init__(self) -> None:
+        self.connections: list = []
+        self.serving = asyncio.Event()
+        self.told = False
+
+    async def accept(self, conn) -> None:
+        self.connections.append(conn)
+        self.serving.set()
+        await conn.closed()
+
+    async def shutdown(self) -> None:
+        self.told = True
+        for conn in self.connections:
+            conn.close(42, b"shutdown")
+
+
+async def echo(client: Endpoint, server: Endpoint, data: bytes) -> bytes:
+    async with await client.connect(server.addr(), ECHO_ALPN) as conn:
+        send, recv = await conn.open_bi()
+        await send.write_all(data)
+        await send.finish()
+        return await recv.read_to_end(len(data) + 1)
+
+
+async def test_each_alpn_has_its_handler(bind) -> None:
+    server, client = await bind(), await bind()
+    seen = []
+
+    async def function(conn) -> None:
+        seen.append(conn.remote_id())
+
+    async with Router(server, {ECHO_ALPN: Echo(), b"function/0": function}):
+        assert await echo(client, server, b"hello") == b"hello"
+        conn = await client.connect(server.addr(), b"function/0")
+        assert await conn.closed() == "closed by peer: 0"  # the handler returned
+        assert seen == [client.id()]
+
+
+async def test_echo_of_datagrams_and_of_many_streams(bind) -> None:
+    server, client = await bind(protocols={ECHO_ALPN: Echo()}), await bind()
+    conn = await client.connect(server.addr(), ECHO_ALPN)
+    conn.send_datagram(b"ping")
+    assert await conn.read_datagram() == b"ping"
+    datas = [bytes([i]) * 5000 for i in range(50)]
+    assert await asyncio.gather(*(echo(client, server, data) for data in datas)) == datas
+
+
+async def test_shutdown_tells_handlers_while_their_connections_live(bind) -> None:
+    server, client = await bind(), await bind()
+    handler = Goodbye()
+    router = Router(server, {b"bye/0": handler})
+    conn = await client.connect(server.addr(), b"bye/0")
+    await handler.serving.wait()
+    assert not router.is_shutdown()
+    await router.shutdown()
+    await router.shutdown()
+    assert router.is_shutdown()
+    assert handler.told
+    assert await conn.closed() == "closed by peer: shutdown (code 42)"
+    assert server.is_closed()
+
+
+async def test_closing_the_endpoint_shuts_its_router_down(bind) -> None:
+    handler = Goodbye()
+
+    class Creator(ProtocolCreator):
+        def create(self, endpoint: Endpoint) -> ProtocolHandler:
+            assert endpoint.id()
+            return handler
+
+    server = await bind(protocols={b"bye/0": Creator()})
+    client = await bind()
+    conn = await client.connect(server.addr(), b"bye/0")
+    await handler.serving.wait()
+    await server.close()
+    assert (await conn.closed()).code == 42
+
+
+async def test_a_failing_handler_ends_its_connection_only(bind, caplog) -> None:
+    server, client = await bind(), await bind()
+
+    async def broken(conn) -> None:
+        raise RuntimeError("a bug in the application")
+
+    async with Router(server, {ECHO_ALPN: Echo(), b"broken/0": broken}):
+        conn = await client.connect(server.addr(), b"broken/0")
+        assert await conn.closed() == "closed by peer: 0"
+        assert await echo(client, server, b"still here") == b"still here"
+    assert "a bug in the application" in caplog.text
+
+
+async def test_a_peer_silent_in_its_handshake_blocks_nobody(bind) -> None:
+    server, client = await bind(protocols={ECHO_ALPN: Echo()}), await bind()
+    silent = await bind()
+    send, sent = silent._engine.send, asyncio.Event()
+
+    def only_the_first_packets(batches) -> None:
+        if not sent.is_set():
+            send(batches)
+        sent.set()
+
+    silent._engine.send = only_the_first_packets
+    stuck = asyncio.create_task(silent.connect(server.addr(), ECHO_ALPN))
+    await sent.wait()
+    assert await echo(client, server, b"hello") == b"hello"
+    stuck.cancel()
+    await asyncio.wait((stuck,))
+
+
+async def test_connections_do_not_survive_the_endpoint(bind) -> None:
+    server, client = await bind(protocols={ECHO_ALPN: Echo()}), await bind()
+    conn = await client.connect(server.addr(), ECHO_ALPN)
+    await client.close()
+    with pytest.raises(ConnectionLostError):
+        await conn.open_bi()
