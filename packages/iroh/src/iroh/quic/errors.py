@@ -6,10 +6,25 @@ because programs written for the bindings compare them.
 
 from dataclasses import dataclass
 
-NO_ERROR = 0x0  # RFC 9000 section 20.1, as are the next two
+# RFC 9000 section 20.1
+NO_ERROR = 0x0
+INTERNAL_ERROR = 0x1
 CONNECTION_REFUSED = 0x2
+FLOW_CONTROL_ERROR = 0x3
+STREAM_LIMIT_ERROR = 0x4
+STREAM_STATE_ERROR = 0x5
+FINAL_SIZE_ERROR = 0x6
+FRAME_ENCODING_ERROR = 0x7
+TRANSPORT_PARAMETER_ERROR = 0x8
+CONNECTION_ID_LIMIT_ERROR = 0x9
+PROTOCOL_VIOLATION = 0xA
+INVALID_TOKEN = 0xB
 APPLICATION_ERROR = 0xC
-CRYPTO_ERROR_BASE = 0x100  # plus a TLS alert
+CRYPTO_BUFFER_EXCEEDED = 0xD
+KEY_UPDATE_ERROR = 0xE
+AEAD_LIMIT_REACHED = 0xF
+NO_VIABLE_PATH = 0x10  # draft-ietf-quic-multipath / noq
+CRYPTO_ERROR_BASE = 0x100  # plus a TLS alert (RFC 9001 section 4.8)
 
 
 class QuicError(Exception):
@@ -52,6 +67,19 @@ class DatagramTooLarge(QuicError):
     """The datagram does not fit into one packet of the path."""
 
 
+class PeerError(QuicError):
+    """The peer broke the protocol: close the connection with `code` (RFC 9000 section 20.1).
+
+    frame_type: the frame that did it, None when it was no particular one.
+    """
+
+    def __init__(self, code: int, reason: str, frame_type: int | None = None) -> None:
+        super().__init__(f"{error_name(code)}: {reason}")
+        self.code = code
+        self.reason = reason
+        self.frame_type = frame_type
+
+
 @dataclass(frozen=True, slots=True)
 class CloseReason:
     """Why a connection ended. One of the subclasses below."""
@@ -81,7 +109,10 @@ class ApplicationClosed(CloseReason):
     reason: bytes = b""
 
     def __str__(self) -> str:
-        return _by_peer("closed by peer", self.code, self.reason)
+        if self.reason:
+            reason = self.reason.decode("utf-8", "replace")
+            return f"closed by peer: {reason} (code {self.code})"
+        return f"closed by peer: {self.code}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +124,8 @@ class ConnectionClosed(CloseReason):
     frame_type: int | None = None
 
     def __str__(self) -> str:
-        return _by_peer("aborted by peer", self.code, self.reason)
+        text = f"aborted by peer: {error_name(self.code)}"
+        return f"{text}: {self.reason.decode('utf-8', 'replace')}" if self.reason else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +188,4 @@ def error_name(code: int) -> str:
     """Say a transport error code (RFC 9000 section 20.1) in words."""
     if CRYPTO_ERROR_BASE <= code < CRYPTO_ERROR_BASE + 0x100:
         return f"the cryptographic handshake failed: error {code - CRYPTO_ERROR_BASE}"
-    return _NAMES.get(code, f"unknown error {code:#x}")
-
-
-def _by_peer(text: str, code: int, reason: bytes) -> str:
-    if reason:
-        return f"{text}: {reason.decode('utf-8', 'replace')} (code {code})"
-    return f"{text}: {code}"
+    return _NAMES.get(code, "unknown error")
