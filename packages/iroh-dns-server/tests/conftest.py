@@ -14,8 +14,8 @@ import dns.flags
 import dns.message
 import dns.rrset
 import pytest
-from iroh_base.keys import SecretKey
 
+from iroh_base.keys import SecretKey
 from iroh_dns_server import Config, DnsConfig, DnsServer, HttpConfig, RateLimit
 
 LOOPBACK = IPv4Address("127.0.0.1")

@@ -244,8 +244,9 @@ def _ipv6(value: Any, path: str) -> IPv6Address:
 
 
 def _duration(value: Any, path: str) -> float:
+    text = _text(value, path)
     try:
-        seconds = parse_duration(_text(value, path))
+        seconds = parse_duration(text)
     except ValueError as error:
         raise ConfigError(f"{path}: {value!r} is no duration: {error}") from None
     if seconds < 0.001:

@@ -73,27 +73,30 @@ class TcpServer:
         await asyncio.gather(*connections, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _on_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        """One connection, from accept to close; a task of its own."""
+    def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Start a task for a new connection, or refuse it."""
         host = str((writer.get_extra_info("peername") or ("?",))[0])
         full = len(self._connections) >= self._max_connections
         if full or self._hosts[host] >= self._max_per_host:
             self._metrics.dns_tcp_refused += 1
             writer.transport.abort()
             return
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
         self._hosts[host] += 1
         self._metrics.dns_tcp_connections += 1
+        # A task of our own: asyncio reports the cancellation of one that it makes as an error.
+        task = asyncio.get_running_loop().create_task(self._run(host, reader, writer))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    async def _run(
+        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """One connection to its end."""
         try:
             await self._serve(reader, writer)
         except (asyncio.IncompleteReadError, TimeoutError, OSError) as error:
             logger.debug("DNS over TCP: %s: connection ended: %r", host, error)
         finally:
-            self._connections.discard(task)
             self._hosts[host] -= 1
             if not self._hosts[host]:
                 del self._hosts[host]

@@ -21,7 +21,7 @@ from iroh_base.pkarr import SignedPacket
 from iroh_dns_server.config import RateLimit
 from iroh_dns_server.dns.zones import ZoneCache
 from iroh_dns_server.errors import StoreBusyError, StoreError
-from iroh_dns_server.http.body import BodyError, read_body
+from iroh_dns_server.http.body import BodyError, answer_early, read_body
 from iroh_dns_server.http.rate_limit import RateLimiter, client_address
 from iroh_dns_server.http.replies import error_reply
 from iroh_dns_server.metrics import Metrics
@@ -59,22 +59,22 @@ class PkarrHandlers:
         self._zones = zones
         self._metrics = metrics
         self._mode = rate_limit
-        self._limiter = limiter or RateLimiter()
+        self._limiter = RateLimiter() if limiter is None else limiter
         self._clock = clock
 
     async def put(self, request: web.Request) -> web.StreamResponse:
         """Store the packet in the body if it is valid and newer than what is stored."""
         if (refused := self._limit(request)) is not None:
-            return refused
+            return await answer_early(request, refused)
         try:
             key = PublicKey.from_z32(request.match_info["key"])
         except KeyParsingError as error:
-            return _refuse(request, 400, f"invalid key: {error}")
+            return await _refuse(request, 400, f"invalid key: {error}")
         try:
             body = await read_body(request)
             packet = SignedPacket.from_relay_payload(key, body)
         except BodyError as error:
-            return _refuse(request, error.status, error.detail)
+            return await _refuse(request, error.status, error.detail)
         except PkarrError as error:
             return error_reply(400, f"invalid body payload: {error}")
         if packet.timestamp_us > self._clock() + MAX_FUTURE:
@@ -123,7 +123,7 @@ class PkarrHandlers:
         logger.debug("pkarr PUT for %s: %s", public_key.hex()[:10], outcome.value)
         return web.Response(status=204)
 
-    def _limit(self, request: web.Request) -> web.StreamResponse | None:
+    def _limit(self, request: web.Request) -> web.Response | None:
         """The 429 for a client that is too fast, worded like the Rust server's."""
         if self._mode is RateLimit.DISABLED:
             return None
@@ -132,12 +132,11 @@ class PkarrHandlers:
             return None
         self._metrics.http_rate_limited += 1
         seconds = str(int(wait))
-        response = web.Response(
+        return web.Response(
             status=429,
             text=f"Too Many Requests! Wait for {seconds}s",
             headers={"x-ratelimit-after": seconds, "retry-after": seconds},
         )
-        return _unread(request, response)
 
     def _failed(self, error: StoreError) -> web.StreamResponse:
         self._metrics.store_errors += 1
@@ -155,12 +154,5 @@ class PkarrHandlers:
         )
 
 
-def _refuse(request: web.Request, status: int, detail: str) -> web.StreamResponse:
-    return _unread(request, error_reply(status, detail))
-
-
-def _unread(request: web.Request, response: web.Response) -> web.StreamResponse:
-    """Close the connection after an answer that came before the body was read to its end."""
-    if not request.content.is_eof():
-        response.force_close()
-    return response
+async def _refuse(request: web.Request, status: int, detail: str) -> web.StreamResponse:
+    return await answer_early(request, error_reply(status, detail))

@@ -16,8 +16,6 @@ MAX_CONNECTIONS = 4096
 """Connections at a time; a further one is closed at once."""
 IDLE_TIMEOUT = 30.0
 """Seconds for the next request's headers to arrive; upstream HTTP1_HEADER_READ_TIMEOUT."""
-LINGER = 2.0
-"""Seconds to read on after an answer that came before the end of the body."""
 SHUTDOWN_TIMEOUT = 5.0
 """Seconds for requests under way to end when the server is closed."""
 
@@ -53,7 +51,7 @@ class HttpServer:
             handle_signals=False,
             access_log=None,
             keepalive_timeout=idle_timeout,
-            lingering_time=LINGER,
+            lingering_time=0.0,  # see `http.body`
             auto_decompress=False,  # a packet is never compressed, and a bomb always is
             shutdown_timeout=SHUTDOWN_TIMEOUT,
         )

@@ -1,0 +1,183 @@
+"""The configuration file: what is taken, and how well it is explained what is not."""
+
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iroh_dns_server import ConfigError, RateLimit, config, load_config, parse_config
+from iroh_dns_server.config_toml import parse_duration
+
+FULL = """
+pkarr_put_rate_limit = "smart"
+data_dir = "/srv/iroh"
+[http]
+port = 80
+bind_addr = "192.0.2.1"
+listen_backlog = 7
+[dns]
+port = 53
+bind_addr = "::1"
+default_soa = "a. b. 0 1 2 3 4"
+default_ttl = 30
+origins = ["dns.example.org.", "."]
+rr_a = "192.0.2.1"
+rr_aaaa = "2001:db8::1"
+rr_ns = "ns1.example.org."
+[zone_store]
+max_batch_size = 100
+max_batch_time = "100ms"
+eviction = "2days 1h"
+eviction_interval = "5s"
+[metrics]
+disabled = true
+[mainline]
+enabled = false
+"""
+SMALL = """
+[http]
+port = 8080
+[dns]
+port = 5300
+default_soa = "a. b. 0 1 2 3 4"
+default_ttl = 900
+origins = ["."]
+"""
+
+
+def complaint(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_key() -> None:
+    full = parse_config(FULL)
+    assert full.pkarr_put_rate_limit is RateLimit.SMART
+    assert full.data_dir == Path("/srv/iroh")
+    assert (full.http.port, full.http.bind_addr) == (80, IPv4Address("192.0.2.1"))
+    assert full.http.listen_backlog == 7
+    assert (full.dns.port, full.dns.bind_addr) == (53, IPv6Address("::1"))
+    assert full.dns.origins == ("dns.example.org.", ".")
+    assert (full.dns.default_soa, full.dns.default_ttl) == ("a. b. 0 1 2 3 4", 30)
+    assert full.dns.rr_a == IPv4Address("192.0.2.1")
+    assert full.dns.rr_aaaa == IPv6Address("2001:db8::1")
+    assert full.dns.rr_ns == "ns1.example.org."
+    assert full.zone_store.max_batch_size == 100
+    assert full.zone_store.max_batch_time == pytest.approx(0.1)
+    assert full.zone_store.eviction == 49 * 3600
+    assert full.zone_store.eviction_interval == 5
+
+
+def test_what_may_be_left_out() -> None:
+    small = parse_config(SMALL)
+    assert small.pkarr_put_rate_limit is RateLimit.SIMPLE
+    assert (small.data_dir, small.http.bind_addr, small.dns.bind_addr) == (None, None, None)
+    assert (small.dns.rr_a, small.dns.rr_aaaa, small.dns.rr_ns) == (None, None, None)
+    assert small.zone_store.eviction == 7 * 86400
+    assert small.zone_store.eviction_interval == 10
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "start", "also"),
+    [
+        ("[http]", "[http", "not valid TOML:", "line"),
+        ("port = 8080", "port = 80808", "http.port: expected a whole number", "80808"),
+        ("port = 8080", 'port = "8080"', "http.port: expected a whole number", "text '8080'"),
+        ("port = 8080", "port = true", "http.port:", "true or false"),
+        ("port = 8080", "", "http.port: is missing", ""),
+        ("port = 8080", "port = 1\nbind_adr = 1", "http.bind_adr: no such key", "bind_addr"),
+        ("port = 8080", 'port = 1\nbind_addr = "localhost"', "http.bind_addr:", "IP address"),
+        ("port = 8080", "port = 1\nlisten_backlog = 0", "http.listen_backlog:", "from 1"),
+        ("port = 5300", "port = -1", "dns.port:", "-1"),
+        ("default_ttl = 900", "", "dns.default_ttl: is missing", ""),
+        ("default_ttl = 900", "default_ttl = 1.5", "dns.default_ttl:", "float 1.5"),
+        ('["."]', '"."', "dns.origins: expected a list", "'.'"),
+        ('["."]', "[]", "dns.origins: expected a list", ""),
+        ('["."]', '[".", 5]', "dns.origins[1]: expected text", "int 5"),
+        ('["."]', '["."]\nrr_a = "::1"', "dns.rr_a:", "IPv4"),
+        ('["."]', '["."]\nrr_aaaa = "1.2.3.4"', "dns.rr_aaaa:", "IPv6"),
+        ('["."]', '["."]\nrr_ns = 5', "dns.rr_ns: expected text", ""),
+        ("[http]", "dns = 5\n[http]", "not valid TOML:", ""),
+        ("[http]", "data_dir = 5\n[http]", "data_dir: expected text", "int 5"),
+        ("[http]", 'data_dir = ""\n[http]', "data_dir: expected a directory", ""),
+        ("[http]", 'pkarr_put_rate_limit = "hard"\n[http]', "pkarr_put_rate_limit:", "'smart'"),
+        ("[http]", "pkarr_put_rate_limit = []\n[http]", "pkarr_put_rate_limit:", "[]"),
+        ("[http]", "extra = 1\n[http]", "extra: no such key", "zone_store"),
+        ("[http]", '[zone_store]\neviction = "7"\n[http]', "zone_store.eviction:", "7days"),
+        ("[http]", '[zone_store]\neviction = "7 moons"\n[http]', "zone_store.eviction:", "unit"),
+        ("[http]", "[zone_store]\neviction = 7\n[http]", "zone_store.eviction: expected text", ""),
+        ("[http]", '[zone_store]\neviction_interval = "0s"\n[http]',
+         "zone_store.eviction_interval:", "millisecond"),
+        ("[http]", '[https]\nport = 1\n[http]', "https: this version has no TLS", "proxy"),
+        ("[http]", "[mainline]\nenabled = true\n[http]", "mainline:", "enabled = false"),
+        ("[http]", "[metrics]\ndisabled = false\n[http]", "metrics:", "disabled = true"),
+        ("[http]", '[metrics]\nbind_addr = "127.0.0.1:9117"\n[http]', "metrics:", ""),
+    ],
+)  # fmt: skip
+def test_complaints_name_the_key_and_the_cure(old: str, new: str, start: str, also: str) -> None:
+    assert old in SMALL
+    text = complaint(SMALL.replace(old, new, 1))
+    assert text.startswith(start)
+    assert also in text
+
+
+def test_missing_sections() -> None:
+    assert complaint("").startswith("http: the section is missing")
+    assert complaint("[http]\nport = 1").startswith("dns: the section is missing")
+    assert complaint("http = 5\n[dns]").startswith("http: expected a section [http], got int 5")
+
+
+@given(st.text(max_size=80))
+def test_arbitrary_text_is_refused_with_our_error(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_config(text)
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    with pytest.raises(ConfigError, match=r"c\.toml: cannot be read \(No such file"):
+        load_config(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_config(path)
+    path.write_text(SMALL.replace("8080", "x"))
+    with pytest.raises(ConfigError, match=r"c\.toml: not valid TOML"):
+        load_config(path)
+    path.write_text(SMALL)
+    assert load_config(path).http.port == 8080
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("7days", 604800), ("10s", 10), ("1h 30m", 5400), ("1h30m", 5400), ("2 weeks", 1209600),
+     ("500ms", 0.5), ("1M", 2630016), ("0", 0), (" 3 min ", 180)],
+)  # fmt: skip
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "5 x", "-1s", "1.5s", "1s,", "9" * 400 + "y"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_duration(text)
+
+
+def test_the_default_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IROH_DNS_DATA_DIR", "/named")
+    assert config.default_data_dir() == Path("/named")
+    monkeypatch.delenv("IROH_DNS_DATA_DIR")
+    monkeypatch.setattr(config.sys, "platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
+    assert config.default_data_dir() == Path("/xdg/iroh-dns")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert config.default_data_dir() == Path("/home/me/.local/share/iroh-dns")
+    monkeypatch.setattr(config.sys, "platform", "darwin")
+    assert config.default_data_dir() == Path("/home/me/Library/Application Support/iroh-dns")
+    monkeypatch.setattr(config.sys, "platform", "win32")
+    monkeypatch.setenv("APPDATA", "/appdata")
+    assert config.default_data_dir() == Path("/appdata/iroh-dns")
