@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from interop import results, servers
-from interop.peer import Peer
+from interop.peer import NotProven, Peer, rust_python
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTED = pytest.StashKey[list[results.Result]]()
@@ -74,8 +74,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start with an empty table."""
+    """Start with an empty table, and not without a Rust peer. Raises UsageError."""
     config.stash[COLLECTED] = []
+    try:
+        rust_python()
+    except NotProven as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -241,23 +241,24 @@ class Agent:
         return self.present(connection, start)
 
     async def do_accept(self, endpoint: int, decision: str = "accept") -> dict[str, Any]:
-        """Take the next attempt and decide on it: accept, refuse, retry, ignore."""
+        """Take the next attempt: accept it, refuse it, or accept it once its address is proven."""
+        retries = 0
         incoming = await self.endpoints[endpoint].accept_next()
-        if incoming is None:
-            return {"none": True}
-        source = await incoming.remote_addr()
-        told = {
-            "relayed": source.is_relay(),
-            "validated": await incoming.remote_addr_validated(),
-        }
-        if decision != "accept":
-            await getattr(incoming, decision)()
-            return told
+        # A dialer sends its first packet to every address it knows, so there may be copies.
+        while decision == "validate" and not await incoming.remote_addr_validated():
+            await incoming.retry()
+            retries += 1
+            incoming = await self.endpoints[endpoint].accept_next()
+        if decision == "refuse":
+            await incoming.refuse()
+            return {}
+        relayed = (await incoming.remote_addr()).is_relay()
         start = time.monotonic()
         accepting = await incoming.accept()
         offered = bytes(await accepting.alpn()).decode()
         connection = await accepting.connect()
-        return {**told, "offered": offered, **self.present(connection, start)}
+        told = {"relayed": relayed, "offered": offered, "retries": retries}
+        return {**told, **self.present(connection, start)}
 
     def present(self, connection: Any, start: float) -> dict[str, Any]:
         """Number a connection and say who is at the other end."""

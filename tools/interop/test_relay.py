@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from interop.conftest import Pair
-from interop.servers import Server
+from interop.servers import Server, running
 
 pytestmark = pytest.mark.interop
 
@@ -29,15 +29,15 @@ class Joined:
     accepted: dict[str, Any]
 
 
-async def join(pair: Pair, relay: Server) -> Joined:
-    """Make the relay the home of both, dial by relay URL alone, and prove where it went."""
-    bound = [await peer.call("bind", alpns=[ALPN], relay=relay.url) for peer in ends_of(pair)]
-    away, home = bound
-    home = await pair.listener.call("online", endpoint=home["endpoint"])
+async def join(pair: Pair, relay: Server, other: Server | None = None) -> Joined:
+    """Dial by relay URL alone, and prove where it went. `other`: the dialer's home, if another."""
+    away = await pair.dialer.call("bind", alpns=[ALPN], relay=(other or relay).url)
+    bound = await pair.listener.call("bind", alpns=[ALPN], relay=relay.url)
+    home = await pair.listener.call("online", endpoint=bound["endpoint"])
     await pair.dialer.call("online", endpoint=away["endpoint"])
     assert home["relay"] == relay.url
     before = await relay.counters()
-    accepting = pair.listener.begin("accept", endpoint=bound[1]["endpoint"])
+    accepting = pair.listener.begin("accept", endpoint=bound["endpoint"])
     dialled = await pair.dialer.call(
         "connect", endpoint=away["endpoint"], alpn=ALPN, id=home["id"], relay=home["relay"]
     )
@@ -97,6 +97,16 @@ async def test_close_code_and_reason(pair: Pair, relay: Server) -> None:
     waiting = pair.listener.begin("closed", connection=joined.listener)
     await pair.dialer.call("close", connection=joined.dialer, code=7, reason="bye")
     assert (await waiting)["reason"] == "closed by peer: bye (code 7)"
+
+
+async def test_dialer_at_home_elsewhere(pair: Pair, relay: Server) -> None:
+    """A dialer whose home is another relay joins the listener's relay for this connection."""
+    async with running("relay") as other:
+        joined = await join(pair, relay, other)
+        assert (await other.counters())["accepts"] >= 1
+        await pair.listener.call("serve_echo", connection=joined.listener)
+        told = await pair.dialer.call("bi", connection=joined.dialer, seed="two", size=10_000)
+        assert told["same"] == 1
 
 
 async def test_relay_counts_its_clients(pair: Pair, relay: Server, evidence: Evidence) -> None:

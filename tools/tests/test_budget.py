@@ -31,6 +31,10 @@ def test_budgets(text: str, expected: list[str]) -> None:
     assert problems(text) == expected
 
 
+def test_a_test_module_needs_no_docstring() -> None:
+    assert list(budget.judge(budget.measure("packages/x/tests/test_y.py", "x = 1\n"), [])) == []
+
+
 def test_functions_inside_functions_and_blocks_are_measured() -> None:
     body = "".join(f"        {line}\n" for line in FUNCTION.splitlines())
     text = f'"""Doc."""\nclass C:\n    if True:\n{body}'
