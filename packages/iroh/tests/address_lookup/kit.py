@@ -213,6 +213,26 @@ async def running_pkarr_relay() -> AsyncIterator[PkarrRelay]:
         await runner.cleanup()
 
 
+@contextlib.asynccontextmanager
+async def stalling_server() -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """A TCP port where nobody ever answers, and an event that says that somebody came."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begun.set()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.transport.abort()
+        ended.set()
+
+    server = await asyncio.start_server(stall, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1], begun
+    await ended.wait()
+    server.close()
+    await server.wait_closed()
+    await settle()
+
+
 async def collect(items: Any) -> list[Any]:
     return [item async for item in items]
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ from iroh_base import (
     UserData,
 )
 
-from .kit import DnsServer, FakeClock, PkarrRelay, collect, settle
+from .kit import DnsServer, FakeClock, PkarrRelay, collect, settle, stalling_server
 
 KEY = SecretKey.from_bytes(bytes(range(32)))
 ID = KEY.public()
@@ -149,10 +151,32 @@ async def test_nothing_to_publish(relay: PkarrRelay, clock: FakeClock) -> None:
 
 
 async def test_unreachable_relay(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "iroh")
     service = PkarrPublisher("http://127.0.0.1:1/pkarr", secret_key=KEY, clock=clock)
     service.publish(DATA)
     await clock.until_sleeping(1)
-    assert "cannot publish to http://127.0.0.1:1/pkarr (attempt 1, again in 1 s)" in caplog.text
+    await clock.advance(1)
+    await clock.until_sleeping(2)
+    (record,) = caplog.records  # it says so once, and not as a warning
+    assert record.levelno == logging.INFO
+    assert "cannot publish to http://127.0.0.1:1/pkarr (1): " in caplog.text
+    await service.close()
+
+
+async def test_an_error_of_our_own_does_not_end_publishing(
+    relay: PkarrRelay,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service = publisher(relay, clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "_timestamp", lambda: 1 / 0)
+        service.publish(DATA)
+        await clock.until_sleeping(1)
+    assert "ZeroDivisionError" in caplog.text
+    await clock.advance(1)
+    await relay.until_requests(1)
     await service.close()
 
 
@@ -250,44 +274,28 @@ async def test_resolver_errors(relay: PkarrRelay) -> None:
 
 
 async def test_request_has_a_timeout() -> None:
-    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(stall, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    resolver = PkarrResolver(f"http://127.0.0.1:{port}/pkarr", timeout=0.05)
-    with pytest.raises(PkarrRelayError, match="no answer from http://127"):
-        await collect(resolver.resolve(ID))
-    await resolver.close()
-    server.close()
-    await server.wait_closed()
-    await settle()
+    async with stalling_server() as (port, begun):
+        resolver = PkarrResolver(f"http://127.0.0.1:{port}/pkarr", timeout=0.5)
+        with pytest.raises(PkarrRelayError, match="no answer from http://127"):
+            await collect(resolver.resolve(ID))
+        assert begun.is_set()
+        await resolver.close()
 
 
 async def test_cancelling_a_request() -> None:
-    begun = asyncio.Event()
-
-    async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        begun.set()
-        await reader.read()
-        writer.close()
-
-    server = await asyncio.start_server(stall, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    resolver = PkarrResolver(f"http://127.0.0.1:{port}/pkarr")
-    task = asyncio.create_task(collect(resolver.resolve(ID)))
-    await begun.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    await resolver.close()
-    server.close()
-    await server.wait_closed()
-    await settle()
+    async with stalling_server() as (port, begun):
+        resolver = PkarrResolver(f"http://127.0.0.1:{port}/pkarr")
+        task = asyncio.create_task(collect(resolver.resolve(ID)))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await resolver.close()
 
 
-async def test_the_relay_is_found_by_our_resolver(relay: PkarrRelay, dns_server: DnsServer) -> None:
+async def test_the_relay_is_found_by_our_resolver(
+    relay: PkarrRelay, dns_server: DnsServer, clock: FakeClock
+) -> None:
     dns_server.add("pkarr.example.", "A", "127.0.0.1")
     dns = DnsResolver([dns_server.address])
     url = relay.url.replace("127.0.0.1", "pkarr.example")
@@ -298,10 +306,26 @@ async def test_the_relay_is_found_by_our_resolver(relay: PkarrRelay, dns_server:
     await client.close()
     with pytest.raises(PkarrRelayError, match="closed"):
         await client.publish(packet)
-    lost = PkarrRelayClient(url.replace("pkarr", "nowhere"), resolver=lambda: dns, timeout=0.2)
-    with pytest.raises(PkarrRelayError, match="Error sending http request"):
-        await lost.publish(packet)
+    dns = DnsResolver([dns_server.address], clock=clock)
+    lost = PkarrRelayClient(url.replace("pkarr.", "nowhere."), resolver=lambda: dns)
+    task = asyncio.create_task(lost.publish(packet))
+    before = len(dns_server.seen)
+    for attempt in range(1, 8):
+        await dns_server.until_seen(before + 2 * attempt)
+        await clock.advance(1.2)
+    with pytest.raises(PkarrRelayError, match=r"Error sending http request: .*no calls succeeded"):
+        await task
     await lost.close()
+
+
+async def test_the_trust_roots_of_the_endpoint() -> None:
+    context = ssl.create_default_context()
+    resolver = PkarrResolver.n0()
+    resolver.bind(LookupContext(KEY, DnsResolver([]), ssl_context=context))
+    connector = resolver._client._get_session().connector
+    assert connector is not None
+    assert connector._ssl is context
+    await resolver.close()
 
 
 @pytest.mark.parametrize("url", ["", "ftp://host/", "https://", "relay.example", "mailto:x@y"])
