@@ -139,6 +139,7 @@ def test_bad_names(name: str) -> None:
         Question(name, RecordType.A)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_name_is_asked_for_or_refused(name: str) -> None:
     with contextlib.suppress(ResolveError):
@@ -158,7 +159,7 @@ def read_anything(data: bytes) -> None:
             QUESTION.read(message)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes(data: bytes) -> None:
     read_anything(data)
@@ -166,7 +167,7 @@ def test_arbitrary_bytes(data: bytes) -> None:
     read_anything(GOOD[:27] + data)
 
 
-@settings(max_examples=500)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(0, 255)), max_size=6))
 def test_mutated_bytes(changes: list[tuple[int, int]]) -> None:
     data = bytearray(GOOD)

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iroh.resolver import PUBLIC_NAMESERVERS, Nameserver
@@ -48,6 +48,7 @@ def test_bad_nameserver_text(text: str) -> None:
         Nameserver.parse(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_any_nameserver_text(text: str) -> None:
     with contextlib.suppress(InvalidInputError):
@@ -96,6 +97,7 @@ def test_hosts_file() -> None:
     assert config.hosts_addresses("y", ipv6=False) == []
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_file(text: str) -> None:
     config = parse_resolv_conf(text)

@@ -148,18 +148,23 @@ class PkarrPublisher(_RelayUser, AddressLookup):
             self._changed.clear()
             try:
                 await self._publish_once(secret_key)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - task root: publishing goes on
                 failed += 1
                 delay = min(float(failed), self._republish_interval)
-                logger.warning(
-                    "cannot publish to %s (attempt %d, again in %g s): %s",
-                    self.relay_url, failed, delay, error,
-                    exc_info=None if isinstance(error, IrohError) else error,
-                )  # fmt: skip
+                self._log_failure(error, failed)
             else:
+                if failed:
+                    logger.info("published to %s at attempt %d", self.relay_url, failed + 1)
                 failed = 0
                 delay = self._republish_interval
             await self._wait(delay)
+
+    def _log_failure(self, error: Exception, failed: int) -> None:
+        if not isinstance(error, IrohError):
+            logger.error("cannot publish to %s", self.relay_url, exc_info=error)
+        else:  # being offline is no reason to fill a log: only the first failure in a row is news
+            level = logging.INFO if failed == 1 else logging.DEBUG
+            logger.log(level, "cannot publish to %s (%d): %s", self.relay_url, failed, error)
 
     async def _publish_once(self, secret_key: SecretKey) -> None:
         assert self._data is not None  # the task starts with the first data

@@ -142,7 +142,7 @@ def make_aiohttp_resolver(resolver: DnsResolver) -> "AbstractResolver":
             try:
                 addresses = await resolver.resolve_host_staggered(host)
             except DnsError as error:
-                raise OSError(str(error)) from error
+                raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
             results = []
             for address in addresses:
                 its = socket.AF_INET6 if ":" in address else socket.AF_INET
