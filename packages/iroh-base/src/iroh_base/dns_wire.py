@@ -293,12 +293,12 @@ def build_txt_answers(name: str, values: Iterable[str], ttl: int) -> bytes:
     The bytes are those of simple-dns: the name stands in full in the first record, every later one
     points to it. `PacketDnsError` for a value of more than 255 bytes or a name that is no name.
     """
-    owner = _wire_name(_labels(name))
+    owner = _wire_name(_labels(_utf8(name)))
     pointer = (_POINTER << 8 | _HEADER_LENGTH).to_bytes(2, "big")
     head = TYPE_TXT.to_bytes(2, "big") + _CLASS_IN.to_bytes(2, "big") + ttl.to_bytes(4, "big")
     records: list[bytes] = []
     for value in values:
-        data = value.encode()
+        data = _utf8(value)
         if len(data) > _MAX_STRING:
             raise PacketDnsError(f"a TXT value of {len(data)} bytes, {_MAX_STRING} are allowed")
         rdata = bytes((len(data),)) + data
@@ -311,8 +311,15 @@ def build_txt_answers(name: str, values: Iterable[str], ttl: int) -> bytes:
     return b"".join((*(n.to_bytes(2, "big") for n in counts), *records))
 
 
-def _labels(name: str) -> list[bytes]:
-    labels = [label for label in name.encode().split(b".") if label]
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise PacketDnsError("a name or TXT value is not valid Unicode") from error
+
+
+def _labels(name: bytes) -> list[bytes]:
+    labels = [label for label in name.split(b".") if label]
     if any(len(label) > _MAX_LABEL for label in labels):
         raise PacketDnsError(f"a label of {name!r} is longer than {_MAX_LABEL} bytes")
     if sum(1 + len(label) for label in labels) >= _MAX_NAME:

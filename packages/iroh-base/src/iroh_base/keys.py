@@ -55,7 +55,7 @@ def _is_point(key: bytes) -> bool:
 def _decode_key_text(text: str) -> bytes:
     """The 32 bytes behind the hex or base32 text of a key; never quotes the text in an error."""
     # Rust counts UTF-8 bytes, so text outside ASCII is measured by them as well.
-    length = len(text.encode(errors="surrogatepass"))
+    length = len(str.encode(text, errors="surrogatepass"))
     try:
         if length == _HEX_LENGTH:
             return from_hex(text)

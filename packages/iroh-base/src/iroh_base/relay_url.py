@@ -14,15 +14,18 @@ from .whatwg import DEFAULT_PORTS, Url, parse_url
 __all__ = ["RelayUrl"]
 
 _PARSED_URLS = 512  # a program meets a handful of relays, each again and again
+_MAX_REMEMBERED = 1024  # characters; a longer text is parsed every time, which bounds the memory
 
 
-@lru_cache(maxsize=_PARSED_URLS)
 def _parse(text: str) -> tuple[Url, str]:
     try:
         url = parse_url(text)
     except ValueError as error:
         raise RelayUrlError(f"Failed to parse relay URL: {error}") from error
     return url, str(url)
+
+
+_parse_remembered = lru_cache(maxsize=_PARSED_URLS)(_parse)
 
 
 @final
@@ -38,7 +41,9 @@ class RelayUrl:
     def __init__(self, url: "str | RelayUrl") -> None:
         if not isinstance(url, str | RelayUrl):
             raise TypeError(f"expected str or RelayUrl, got {type(url).__name__}")
-        self._url, self._text = _parse(str(url))
+        text = str(url)
+        parse = _parse_remembered if len(text) <= _MAX_REMEMBERED else _parse
+        self._url, self._text = parse(text)
 
     @property
     def scheme(self) -> str:

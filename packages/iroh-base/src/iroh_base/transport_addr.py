@@ -193,7 +193,9 @@ def to_transport_addr(value: "str | TransportAddr | tuple[str, int]") -> Transpo
         return SocketAddr.parse(value)
     if isinstance(value, tuple):
         return SocketAddr.from_parts(value[0], value[1])
-    return value
+    if isinstance(value, RelayUrl | CustomAddr):
+        return value
+    raise TypeError(f"expected a transport address, got {type(value).__name__}")
 
 
 def write_transport_addr(writer: Writer, addr: TransportAddr) -> None:
@@ -250,4 +252,4 @@ def transport_addr_from_json(value: Any) -> TransportAddr:
             # bool is an int to Python; serde has no such idea.
             if type(id) is int and all(type(item) is int and 0 <= item <= 0xFF for item in items):
                 return CustomAddr(id, bytes(items))
-    raise AddrParseError(f"not a transport address: {str(value)[:80]}")
+    raise AddrParseError(f"not a transport address: {type(value).__name__}")

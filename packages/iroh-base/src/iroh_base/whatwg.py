@@ -105,7 +105,7 @@ def _encode(text: str, reserved: str) -> str:
     """UTF-8 percent-encode what is reserved or not printable ASCII."""
     if text.isascii() and text.isprintable() and not any(char in text for char in reserved):
         return text
-    data = text.encode(errors="replace")
+    data = text.encode()
     return "".join(
         chr(byte) if 0x20 <= byte < 0x7F and chr(byte) not in reserved else f"%{byte:02X}"
         for byte in data
