@@ -65,6 +65,28 @@ def test_cache_flush_bit_is_masked() -> None:
     assert answer.rdclass == 1
 
 
+@pytest.mark.parametrize(
+    ("params", "good"),
+    [
+        (b"\0\1\0\3\2h2" + b"\0\3\0\2\1\xbb" + b"\0\4\0\4" + bytes(4), True),
+        (b"\0\5\0\3\0\1x" + b"\0\6\0\x10" + bytes(16) + b"\0\7\0\0", True),
+        (b"\0\1\0\3\5h2", False),
+        (b"\0\3\0\1\1", False),
+        (b"\0\4\0\5" + bytes(5), False),
+        (b"\0\5\0\3\0\2x", False),
+        (b"\0\6\0\4" + bytes(4), False),
+        (b"\0\3\0\2\1\xbb" * 2, False),
+    ],
+)
+def test_service_parameters(params: bytes, good: bool) -> None:
+    message = header(1) + record(b"\0", 65, b"\0\1\0" + params)
+    if good:
+        assert parse_answers(message)[0].rdata == b"\0\1\0" + params
+        return
+    with pytest.raises(PacketDnsError):
+        parse_answers(message)
+
+
 def test_unknown_types_are_opaque() -> None:
     (answer,) = parse_answers(header(1) + record(b"\0", 65280, b"\xc0\xff"))
     assert answer.rdata == b"\xc0\xff"

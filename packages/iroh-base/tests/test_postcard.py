@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iroh_base import EndpointAddr, PublicKey, Reader, SecretKey, SocketAddr, Writer
+from iroh_base import EndpointAddr, PublicKey, Reader, RelayUrl, SecretKey, SocketAddr, Writer
 from iroh_base.errors import PostcardError
 from iroh_base.transport_addr import (
     CustomAddr,
-    RelayUrl,
     TransportAddr,
     read_transport_addr,
     write_transport_addr,

@@ -23,6 +23,10 @@ from iroh_base.whatwg import Url, parse_url
         ("file:///C|/x/..", Url("file", "", "", None, "/C:/", None, None)),
         ("file://localhost/x", Url("file", "", "", None, "/x", None, None)),
         ("file://h.example/x", Url("file", "", "h.example", None, "/x", None, None)),
+        ("file://C:/x", Url("file", "", "", None, "/C:/x", None, None)),
+        ("file://h.example//C:", Url("file", "", "h.example", None, "/C:", None, None)),
+        ("file://h.example/C|", Url("file", "", "", None, "/C:", None, None)),
+        ("foo://h:8\\x/y", Url("foo", "", "h", 8, "/\\x/y", None, None)),
         ("file:x", Url("file", "", "", None, "/x", None, None)),
     ],
 )

@@ -19,7 +19,7 @@ import hmac
 import os
 from collections.abc import Callable
 from functools import lru_cache, total_ordering
-from typing import Self, final
+from typing import Self, TypeAlias, final
 
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
@@ -27,8 +27,10 @@ from nacl.exceptions import BadSignatureError
 from .encoding import base32_decode, from_hex, z32_decode, z32_encode
 from .errors import InvalidInputError, KeyParsingError, SignatureError
 
-__all__ = ["EndpointId", "PublicKey", "SecretKey", "Signature"]
+__all__ = ["BytesLike", "EndpointId", "PublicKey", "SecretKey", "Signature"]
 
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+"""What is taken where bytes are asked for; results are always `bytes`."""
 KEY_LENGTH = 32
 """Bytes of a public key, and of a secret key's seed (RFC 8032 section 5.1.5)."""
 SIGNATURE_LENGTH = 64
@@ -83,7 +85,7 @@ class PublicKey:
     __slots__ = ("_bytes",)
     LENGTH = KEY_LENGTH
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: BytesLike) -> None:
         key = bytes(memoryview(data))
         if len(key) != KEY_LENGTH:
             raise InvalidInputError("the EndpointId must be 32 bytes in length")
@@ -92,7 +94,7 @@ class PublicKey:
         self._bytes = key
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: BytesLike) -> Self:
         """The key with these 32 bytes."""
         return cls(data)
 
@@ -124,7 +126,7 @@ class PublicKey:
         """The first 5 bytes in hex, for logs."""
         return self._bytes[:_SHORT_BYTES].hex()
 
-    def verify(self, message: bytes, signature: "Signature") -> None:
+    def verify(self, message: BytesLike, signature: "Signature") -> None:
         """Return if `signature` was made for `message` by this key, else raise `SignatureError`."""
         try:
             crypto_sign_open(signature.to_bytes() + message, self._bytes)
@@ -160,14 +162,14 @@ class Signature:
     __slots__ = ("_bytes",)
     LENGTH = SIGNATURE_LENGTH
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: BytesLike) -> None:
         signature = bytes(memoryview(data))
         if len(signature) != SIGNATURE_LENGTH:
             raise InvalidInputError("Signature requires exactly 64 bytes")
         self._bytes = signature
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: BytesLike) -> Self:
         """The signature with these 64 bytes; `InvalidInputError` for another length."""
         return cls(data)
 
@@ -198,7 +200,7 @@ class SecretKey:
     __slots__ = ("_expanded", "_public", "_seed")
     LENGTH = KEY_LENGTH
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: BytesLike) -> None:
         seed = bytes(memoryview(data))
         if len(seed) != KEY_LENGTH:
             raise InvalidInputError("SecretKey requires exactly 32 bytes")
@@ -212,7 +214,7 @@ class SecretKey:
         return cls(rng(KEY_LENGTH))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: BytesLike) -> Self:
         """The key with this 32-byte seed; `InvalidInputError` for another length."""
         return cls(data)
 
@@ -225,9 +227,9 @@ class SecretKey:
         """The public key, which is the endpoint's id."""
         return self._public
 
-    def sign(self, message: bytes) -> Signature:
+    def sign(self, message: BytesLike) -> Signature:
         """The signature of this key for `message`; the same one every time."""
-        return Signature(crypto_sign(bytes(message), self._expanded)[:SIGNATURE_LENGTH])
+        return Signature(crypto_sign(bytes(memoryview(message)), self._expanded)[:SIGNATURE_LENGTH])
 
     def to_bytes(self) -> bytes:
         """The 32 secret bytes."""

@@ -27,6 +27,8 @@ _MAX_IPV4 = 0xFFFF_FFFF
 _C0_AND_SPACE = "".join(map(chr, range(0x21)))
 _DROPPED = str.maketrans("", "", "\t\n\r")
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*):")
+# Rust ends a port at a backslash in every scheme, the standard only in special ones.
+_PORT_BACKSLASH = re.compile(r"((?:\[[^\]]*\]|[^:\[])*:[0-9]*)(\\.*)", re.DOTALL)
 _DRIVE = re.compile(r"[a-zA-Z][:|]")
 
 # Percent-encode sets, section 1.3; everything outside printable ASCII is in all of them.
@@ -117,6 +119,8 @@ def _authority(scheme: str, rest: str, *, special: bool) -> _Parts:
     end = re.search(r"[/\\]" if special else "/", rest)
     authority, path = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     userinfo, at, host_port = authority.rpartition("@")
+    if not special and (odd := _PORT_BACKSLASH.fullmatch(host_port)):
+        host_port, path = odd[1], f"/{odd[2]}{path}"
     host, port = _split_port(scheme, host_port)
     if not host and (special or port is not None or at):
         raise ValueError("empty host")
@@ -164,10 +168,10 @@ def _file(rest: str) -> _Parts:
             host = _domain_host(name) if name else ""
             rest = slash + path
     host = "" if host == "localhost" else host
-    path = "/" + _path(rest, special=True, drives=True).lstrip("/")
+    path = _path(rest, special=True, drives=True)
     if re.match(r"/[a-zA-Z]:(/|$)", path):
         host = ""
-    return "", host, None, path
+    return "", host, None, "/" + path.lstrip("/")
 
 
 def _path(text: str, *, special: bool, drives: bool = False) -> str:
