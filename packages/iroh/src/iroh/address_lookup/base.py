@@ -7,6 +7,15 @@ A service is any object with two methods:
 
 and, if it likes, `bind(context)`, called once when the endpoint is there, and `async close()`.
 Deriving from `AddressLookup` is a way to have one of the two methods only.
+
+    class Directory(AddressLookup):
+        "Finds the machines of our own network."
+
+        async def resolve(self, endpoint_id):
+            for addr in await ask_our_directory(endpoint_id):
+                yield LookupItem(EndpointInfo.from_endpoint_addr(addr), "directory")
+
+    endpoint.add_address_lookup(Directory())
 """
 
 import ssl
