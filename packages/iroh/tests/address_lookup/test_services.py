@@ -140,6 +140,8 @@ async def test_no_results() -> None:
     own = LookupServiceError("own name", OSError("late"))
     caused = NoResponseError()
     caused.__cause__ = OSError("root")
+    caused.__cause__.__cause__ = OSError("oot")  # said already
+    caused.__cause__.__cause__.__cause__ = caused  # a ring
     services = registry(Service(), Service(caused), Service(own), MemoryLookup())
     with pytest.raises(NoResults) as caught:
         await collect(services.resolve(ID))

@@ -67,9 +67,13 @@ class PkarrRelayError(IrohError):
 
 
 def _with_causes(error: BaseException) -> str:
-    parts: list[str] = []
-    seen: BaseException | None = error
-    while seen is not None and len(parts) < 8:  # a bound: causes may form a ring
-        parts.append(str(seen) or type(seen).__name__)
-        seen = seen.__cause__
-    return ": ".join(parts)
+    """The text of an error and of its causes, but for what was said already."""
+    text = str(error) or type(error).__name__
+    cause = error.__cause__
+    for _ in range(8):  # a bound: causes may form a ring
+        if cause is None:
+            break
+        if (more := str(cause) or type(cause).__name__) not in text:
+            text = f"{text}: {more}"
+        cause = cause.__cause__
+    return text
