@@ -24,8 +24,8 @@ PING_INTERVAL = 15.0
 #: Loop turns without a frame after which nothing more is readable. From the socket to us a frame
 #: takes at most three: readable, parsed and task woken, reading resumed after back-pressure.
 QUIET_TURNS = 5
-#: Seconds after its deadline at which a pong is too late even if frames keep coming in.
-LATEST = 5.0
+#: Seconds for which a pong that is due is looked for among frames that keep coming in.
+PATIENCE = 5.0
 
 
 class Keepalive:
@@ -93,16 +93,16 @@ class Keepalive:
         self._interval_timer = self._clock.call_later(PING_INTERVAL - quiet, self._interval)
 
     def _overdue(self) -> None:
-        self._look_again(self._seen, 0)
+        self._look_for_pong(self._seen, 0, self._clock.now() + PATIENCE)
 
-    def _look_again(self, seen: int, quiet_turns: int) -> None:
+    def _look_for_pong(self, seen: int, quiet_turns: int, until: float) -> None:
         """Run in each turn of the loop after a deadline, until the pong came or nothing does."""
-        deadline = self._tracker.deadline
-        if self._stopped or deadline is None:
+        if self._stopped or self._tracker.deadline is None:
             return
         quiet_turns = quiet_turns + 1 if seen == self._seen else 0
-        if quiet_turns > QUIET_TURNS or self._clock.now() > deadline + LATEST:
+        if quiet_turns > QUIET_TURNS or self._clock.now() > until:
             self.stop()
             self._dead("ping timeout")
             return
-        asyncio.get_running_loop().call_soon(self._look_again, self._seen, quiet_turns)
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._look_for_pong, self._seen, quiet_turns, until)

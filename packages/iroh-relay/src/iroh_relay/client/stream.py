@@ -58,9 +58,10 @@ class RelayStream(Protocol):
         ...
 
     async def drain(self, frame: bytes) -> None:
-        """Hand over a frame and wait until the transport wants more. Raises `StreamClosedError`.
+        """Hand over a frame, and wait while the transport is full. Raises `StreamClosedError`.
 
-        When cancelled, the frame was handed over all the same.
+        May let through as much as one more buffer before it waits. When cancelled, the frame was
+        handed over all the same.
         """
         ...
 

@@ -126,10 +126,13 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
         """Frame, mask and write in this turn of the loop, without waiting for the transport."""
         sending = self.send_frame(payload, opcode)
         try:
-            sending.send(None)
+            waiting_for = sending.send(None)
         except StopIteration:
             return
-        # The frame is in the transport's buffer; all that is left out is the wait for it to drain.
+        # The frame is in the transport's buffer; what we leave out is the wait for it to drain. The
+        # future that it waits for is shared with later senders and marked as being awaited. Whoever
+        # runs a coroutine has to take that mark back, as a task does, or nobody else can wait.
+        waiting_for._asyncio_future_blocking = False  # noqa: SLF001 - asyncio's future protocol
         sending.close()
 
 
