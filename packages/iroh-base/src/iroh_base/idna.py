@@ -54,7 +54,7 @@ _IGNORED = frozenset(
 )  # fmt: skip
 _BAD_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"))
 # Disallowed although their category is fine: ideographic description and replacement characters.
-_DISALLOWED = frozenset(map(chr, (*range(0x2FF0, 0x3000), 0xFFFC, 0xFFFD)))
+_DISALLOWED = frozenset(map(chr, (*range(0x2FF0, 0x3000), 0x31EF, 0xFFFC, 0xFFFD)))
 _RTL = frozenset(("R", "AL", "AN"))
 _RTL_ALLOWED = frozenset(("R", "AL", "AN", "EN", "ES", "CS", "ET", "ON", "BN", "NSM"))
 _LTR_ALLOWED = frozenset(("L", "EN", "ES", "CS", "ET", "ON", "BN", "NSM"))
