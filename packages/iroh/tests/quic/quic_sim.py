@@ -53,7 +53,7 @@ class Peer:
 
     def dial(self, peer: "Peer", remote: object = None, **options: object) -> AioquicConnection:
         alpns = options.pop("alpns", [ALPN])
-        key = options.pop("peer", peer.key)
+        key = options.pop("key", peer.key)
         transport = options.pop("transport", None)
         return self.add(
             self.endpoint.connect(

@@ -217,6 +217,7 @@ class AioquicConnection(ConnectionCommands):
                 self._on_connected()
         if not self.is_client:
             self._move(core.get_peer_address())
+            core.leave_first_peer_cid()
         core.wake_writers()
         if core.is_terminated:
             signals.drained()

@@ -188,6 +188,11 @@ class Core(StreamCore):
         """The token with which the peer would reset this connection, b"" for none."""
         return self._peer_cid.stateless_reset_token or b""
 
+    def leave_first_peer_cid(self) -> None:
+        """Leave a client's first id, which has no reset token, for one that has (as noq does)."""
+        if not self.peer_reset_token and self._handshake_complete and self._peer_cid_available:
+            self.change_connection_id()
+
     @property
     def retries(self) -> int:
         """How many Retry packets a client has followed."""

@@ -29,7 +29,7 @@ from iroh.quic.aioquic_engine.incoming import MAX_HELD, AioquicIncoming
 from iroh.quic.aioquic_engine.packets import FirstPacket
 from iroh.quic.aioquic_engine.shared import CONNECTION_ID_LENGTH, Shared
 from iroh.quic.aioquic_engine.tls import check_alpns
-from iroh.quic.aioquic_engine.tokens import RetryToken, RetryTokens, TokenExpired
+from iroh.quic.aioquic_engine.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
 from iroh.quic.api import Connection, Incoming, QuicEndpoint, Received, Rng, ServerConfig
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
@@ -256,6 +256,9 @@ class AioquicEndpoint(QuicEndpoint):
             token = self._tokens.open(first.token, remote, first.destination, batch.now)
         except TokenExpired:
             self._refuse(first, remote, local, INVALID_TOKEN)
+            return
+        except TokenMisplaced:
+            self.dropped["unexpected remote"] += 1
             return
         if not packets.is_authentic(data, first):
             self.dropped["not authentic or duplicate"] += 1

@@ -74,6 +74,8 @@ def source_of(data: bytes) -> bytes | None:
 
 def parse_first(data: bytes) -> FirstPacket | None:
     """Read the Initial at the start of a datagram; None when it is none, or malformed."""
+    if not data or not data[0] & LONG_HEADER:
+        return None
     buf = Buffer(data=data)
     try:
         header = pull_quic_header(buf)

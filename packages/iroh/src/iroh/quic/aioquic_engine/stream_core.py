@@ -167,9 +167,11 @@ class StreamCore(QuicConnection):
     def _write_datagram_frame(
         self, builder: QuicPacketBuilder, data: bytes, frame_type: QuicFrameType
     ) -> bool:
-        done = super()._write_datagram_frame(builder, data, frame_type)
+        # A peer that changes to a longer connection id may leave no room for what was queued.
+        if len(data) <= (self.max_datagram_payload() or 0):
+            super()._write_datagram_frame(builder, data, frame_type)
         self._datagram_bytes -= len(data)
-        return done
+        return True
 
     def _handle_datagram_frame(
         self, context: QuicReceiveContext, frame_type: int, buf: Buffer

@@ -1,5 +1,7 @@
 """A stream and the limit on how many the peer may open, in the shape that aioquic drives."""
 
+from aioquic.quic.connection import STREAM_COUNT_MAX
+
 from iroh.quic.aioquic_engine.receiving import CryptoReceiver, ReceiveHalf
 from iroh.quic.aioquic_engine.sending import SendHalf
 
@@ -108,4 +110,4 @@ class StreamLimit:
         return self.sent - self.used < self._granted - self.sent
 
     def _grant(self) -> None:
-        self._granted = max(self._granted, self._closed + self.count)
+        self._granted = max(self._granted, min(self._closed + self.count, STREAM_COUNT_MAX))

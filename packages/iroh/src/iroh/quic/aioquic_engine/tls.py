@@ -45,6 +45,13 @@ MAX_ALPN_BYTES = 8192
 MAX_ALPN = 255  # RFC 7301 section 3.1
 MAX_EXPORT_BLOCKS = 255  # RFC 5869 section 2.3
 
+WRONG_KIND = "peer is incompatible: IncorrectCertificateTypeExtension"
+NO_ALPN = "peer doesn't support any known protocol"
+NO_KEY = "peer sent no certificates"
+WRONG_KEY = "invalid peer certificate: UnknownIssuer"
+BAD_SIGNATURE = "invalid peer certificate: BadSignature"
+"""The reasons as rustls words them: both ends show them to users, who compare them."""
+
 _CERT_NONE = 0  # ssl.CERT_NONE; aioquic's own X.509 checks stay off, ours replace them
 
 _EPOCH_OF_STATE = {
@@ -174,11 +181,11 @@ class RawKeyContext(tls.Context):
     ) -> None:
         extensions = hello.client_hello_extensions(_whole(input_buf))
         if not hello.offers_raw_keys(extensions):
-            raise tls.AlertHandshakeFailure("ClientHello does not offer raw public keys")
+            raise tls.AlertHandshakeFailure(WRONG_KIND)
         offered = hello.alpn_names(extensions)
         chosen = next((name for name in self._alpns if name in offered), None)
         if chosen is None:
-            raise tls.AlertNoApplicationProtocol("No common ALPN protocols")
+            raise tls.AlertNoApplicationProtocol(NO_ALPN)
         self.alpn_negotiated = OpaqueText(chosen)
         super()._server_handle_hello(input_buf, initial_buf, handshake_buf)
 
@@ -188,10 +195,10 @@ class RawKeyContext(tls.Context):
         if not _MAY_ANSWER.issuperset(extensions):
             raise AlertUnsupportedExtension("EncryptedExtensions answer what was not asked")
         if not hello.selects_raw_keys(extensions):
-            raise tls.AlertHandshakeFailure("EncryptedExtensions do not select raw public keys")
+            raise tls.AlertHandshakeFailure(WRONG_KIND)
         chosen = hello.alpn_names(extensions)
         if len(chosen) != 1 or chosen[0] not in self._alpns:
-            raise tls.AlertNoApplicationProtocol("No common ALPN protocols")
+            raise tls.AlertNoApplicationProtocol(NO_ALPN)
         self.alpn_negotiated = OpaqueText(chosen[0])
         self.received_extensions = list(extensions.items())
         if self.alpn_cb:
@@ -215,17 +222,17 @@ class RawKeyContext(tls.Context):
         super()._server_handle_certificate(input_buf)
         # aioquic lets a client in that sends an empty Certificate.
         if self._shown_key is None:
-            raise AlertCertificateRequired("The client did not show a key")
+            raise AlertCertificateRequired(NO_KEY)
 
     def _set_peer_certificate(self, certificate: tls.Certificate) -> None:
         if len(certificate.certificates) != 1:
-            raise AlertUnknownCa("More than one certificate")
+            raise AlertUnknownCa(WRONG_KEY)
         try:
             key = decode_spki(certificate.certificates[0][0])
         except ValueError as error:
             raise tls.AlertBadCertificate(str(error)) from error
         if self._expected_peer is not None and key != self._expected_peer:
-            raise AlertUnknownCa("The server has another key than the one dialled")
+            raise AlertUnknownCa(WRONG_KEY)
         self._shown_key = key
 
     def _check_certificate_verify_signature(self, verify: tls.CertificateVerify) -> None:
@@ -238,7 +245,7 @@ class RawKeyContext(tls.Context):
         try:
             PublicKey.from_bytes(self._shown_key).verify(signed, Signature(verify.signature))
         except IrohError as error:
-            raise tls.AlertDecryptError("CertificateVerify has a wrong signature") from error
+            raise tls.AlertDecryptError(BAD_SIGNATURE) from error
         self.peer_key = self._shown_key
 
     def _signature_algorithms_for_private_key(self) -> list[tls.SignatureAlgorithm]:
