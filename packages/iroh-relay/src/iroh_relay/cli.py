@@ -3,6 +3,10 @@
     iroh-relay --dev                       plain HTTP on [::]:3340, for trying things out
     iroh-relay --config-path relay.toml    as the file says
 
+One line on standard output says that the relay is ready, and where; the log is on standard error:
+
+    iroh-relay listening on http://[::]:3340
+
     exit status 0    stopped by SIGINT or SIGTERM, or help and version were asked for
     exit status 2    could not run as asked; one line on stderr says why and what to do
 

@@ -24,7 +24,7 @@ from ..protos.frames.types import parse_id
 from ..protos.versions import ProtocolVersion
 from .clients import Clients
 from .config import RelayConfig
-from .keepalive import Keepalive
+from .keepalive import Clock, Keepalive, Timer
 from .metrics import RelayMetrics
 from .outbox import Outbox
 from .stream import Stream
@@ -47,6 +47,7 @@ class ClientConnection:
         clients: Clients,
         metrics: RelayMetrics,
         config: RelayConfig,
+        clock: Clock | None = None,
     ) -> None:
         self.endpoint_id = endpoint_id
         self.connection_id = connection_id
@@ -54,9 +55,9 @@ class ClientConnection:
         self._version = version
         self._clients = clients
         self._metrics = metrics
-        self._loop = asyncio.get_running_loop()
-        self._keepalive = Keepalive(self._loop.time(), config.ping_interval)
-        self._timer: asyncio.TimerHandle | None = None
+        self._clock: Clock = clock or asyncio.get_running_loop()
+        self._keepalive = Keepalive(self._clock.time(), config.ping_interval)
+        self._timer: Timer | None = None
         self._max_point_checks = config.max_point_checks
         self._point_checks = 0
         self.readdress = Readdresser(endpoint_id.to_bytes()).readdress
@@ -102,7 +103,7 @@ class ClientConnection:
         self._stream.close()
 
     async def _receive(self) -> None:
-        read, clock, keepalive = self._stream.read, self._loop.time, self._keepalive
+        read, clock, keepalive = self._stream.read, self._clock.time, self._keepalive
         while (frame := await read()) is not None:
             keepalive.last_received = clock()
             self._handle(frame)
@@ -133,7 +134,7 @@ class ClientConnection:
             if self.send_control(Pong(message.data).encode()):
                 self._metrics.sent_pong += 1
         elif isinstance(message, Pong):
-            self._keepalive.pong_received(message.data, self._loop.time())
+            self._keepalive.pong_received(message.data, self._clock.time())
 
     def _check_destination(self, destination: bytes) -> None:
         """A client that sends to what is no key is broken: end it, as Rust does.
@@ -145,11 +146,11 @@ class ClientConnection:
             parse_id(destination)
 
     def _schedule(self) -> None:
-        self._timer = self._loop.call_at(self._keepalive.next_wake(), self._on_timer)
+        self._timer = self._clock.call_at(self._keepalive.next_wake(), self._on_timer)
 
     def _on_timer(self) -> None:
         self._point_checks = 0
-        data = self._keepalive.poll(self._loop.time())
+        data = self._keepalive.poll(self._clock.time())
         if self._keepalive.dead:
             self._metrics.ping_timeouts += 1
             logger.debug("%s did not answer a ping, dropping it", self.endpoint_id.fmt_short())

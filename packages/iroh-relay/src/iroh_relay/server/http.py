@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
 from .. import __version__
@@ -65,6 +66,15 @@ _CLOSE_TIMEOUT: Final = 0.5
 """Seconds to wait for the peer's half of a WebSocket close; the connection is given up anyway."""
 
 
+def _no_bad_request(record: logging.LogRecord) -> bool:
+    """Filter out aiohttp's tracebacks for malformed requests: a stranger could fill the log."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_aiohttp_logger = logging.getLogger(f"{__name__}.aiohttp")
+_aiohttp_logger.addFilter(_no_bad_request)
+
+
 class HttpServer(web.Server):
     """aiohttp's server, counting TCP connections."""
 
@@ -74,6 +84,7 @@ class HttpServer(web.Server):
             keepalive_timeout=timeout,  # from the accept on: also bounds a half-sent request
             lingering_time=1.0,
             access_log=None,
+            logger=_aiohttp_logger,
         )
         self._metrics = metrics
 

@@ -11,14 +11,34 @@ Source: iroh-relay `server/client.rs` (`run_inner`), `ping_tracker.rs`. Times ar
 
 import random
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from ..protos.ping import PingTracker
 
-__all__ = ["Keepalive", "default_jitter"]
+__all__ = ["Clock", "Keepalive", "Timer", "default_jitter"]
 
 _MIN_JITTER: Final = 1
 _MAX_JITTER: Final = 5
+
+
+class Timer(Protocol):
+    """A call that is yet to come."""
+
+    def cancel(self) -> None:
+        """Make it not come."""
+        ...
+
+
+class Clock(Protocol):
+    """Time as the keepalive's driver needs it; an asyncio event loop is one."""
+
+    def time(self) -> float:
+        """Seconds that only grow."""
+        ...
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+        """Call back at that time."""
+        ...
 
 
 def default_jitter() -> float:

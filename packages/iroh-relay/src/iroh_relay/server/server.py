@@ -100,6 +100,7 @@ class RelayServer:
         if listener is not None and self._http is not None:
             listener.close()
             self.service.shutdown()
+            self._http.pre_shutdown()  # idle HTTP connections need not be waited for
             await self._http.shutdown(_SHUTDOWN_GRACE)
             await listener.wait_closed()
             logger.debug("relay on %s is closed", self._addr)

@@ -1,0 +1,113 @@
+"""The program as its users run it: a process, its one line, its exit status."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+import pytest
+
+from iroh_relay import __version__
+
+PATIENCE = 30.0
+
+
+async def start(*arguments: str) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "iroh_relay", *arguments, stdout=PIPE, stderr=PIPE
+    )
+
+
+async def run(*arguments: str) -> tuple[int | None, str, str]:
+    """Exit status, standard output and standard error of a run that ends by itself."""
+    process = await start(*arguments)
+    async with asyncio.timeout(PATIENCE):
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def listening(process: Process) -> tuple[str, int]:
+    """Host and port out of the line that says the relay is ready."""
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE):
+        while line := (await process.stdout.readline()).decode():
+            match = re.search(r"^iroh-relay listening on http://(\S+):(\d+)$", line)
+            if match:
+                return match[1].strip("[]"), int(match[2])
+    raise AssertionError("the program ended before it listened")
+
+
+async def failed(*arguments: str) -> str:
+    """The one line of a run that could not do what was asked."""
+    status, out, err = await run(*arguments)
+    assert (status, out) == (2, "")
+    assert err.endswith("\n")
+    [line] = err.splitlines()
+    assert line.startswith("iroh-relay: ")
+    return line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_serves_until_a_signal(number: signal.Signals) -> None:
+    process = await start("--dev", "--http-bind-addr", "127.0.0.1:0")
+    host, port = await listening(process)
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert b'"status":"ok"' in await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    process.send_signal(number)
+    async with asyncio.timeout(PATIENCE):
+        _, err = await process.communicate()
+    assert process.returncode == 0
+    assert b"Traceback" not in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+async def test_the_file_says_where(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('http_bind_addr = "127.0.0.1:0"\ncolour = "blue"\n')
+    process = await start("-c", str(file))
+    host, _ = await listening(process)
+    assert host == "127.0.0.1"
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
+
+
+async def test_version_and_help() -> None:
+    assert await run("-V") == (0, f"iroh-relay {__version__}\n", "")
+    status, out, _ = await run("--help")
+    assert status == 0
+    assert "--dev" in out
+    assert "--config-path" in out
+
+
+async def test_no_tls_is_said_and_not_pretended(tmp_path: Path) -> None:
+    assert "TLS is not in this version yet" in await failed()
+    assert "iroh-relay --dev" in await failed("--http-bind-addr", "127.0.0.1:0")
+    file = tmp_path / "relay.toml"
+    file.write_text('[tls]\ncert_mode = "Manual"\n')
+    assert "has a [tls] table, but TLS is not in this version" in await failed("-c", str(file))
+
+
+async def test_a_port_in_use() -> None:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    line = await failed("--dev", "--http-bind-addr", f"127.0.0.1:{port}")
+    assert "already in use; stop the program that has it, or choose another port" in line
+    server.close()
+    await server.wait_closed()
+
+
+async def test_wrong_arguments_and_files(tmp_path: Path) -> None:
+    assert "must be an IP address and a port" in await failed("--dev", "--http-bind-addr", "here")
+    file = tmp_path / "relay.toml"
+    file.write_text("enable_relay = false\n")
+    assert "there is nothing to serve" in await failed("--dev", "--config", str(file))
+    file.write_text("= 1\n")
+    assert "is not valid TOML" in await failed("--dev", "--config-path", str(file))
