@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.resolve()
 PACKAGES = ("iroh-base", "iroh-relay", "iroh-dns-server", "iroh")
 """In the order of the floors: a package needs only those before it."""
 SCRIPTS = {"iroh-relay": "iroh-relay", "iroh-dns-server": "iroh-dns-server"}
+"""Distribution -> its console script."""
 SOURCES = [f"packages/{name}/src" for name in PACKAGES]
 TOGETHER = {"IROH_SIBLINGS": "index"}
 
@@ -191,11 +192,10 @@ def fresh_environment(session: nox.Session, home: Path) -> str:
 
 
 def check_installed(session: nox.Session, python: Path, name: str) -> None:
-    """Import the package far away from the checkout, and ask its script for help."""
-    module = name.replace("-", "_")
-    code = f"import {module} as m; print('{name}', m.__version__, m.__file__)"
+    """Import every module of the package away from the checkout; ask its script for help."""
+    program = str(ROOT / "tools" / "import_all.py")
     with session.chdir(python.parent):
-        session.run(str(python), "-I", "-W", "error", "-c", code, external=True)
+        session.run(str(python), "-I", "-W", "error", program, name, external=True)
         session.run(str(python), "-m", "pip", "check", external=True, silent=True)
         if name in SCRIPTS:
             session.run(str(python.with_name(SCRIPTS[name])), "--help", external=True, silent=True)

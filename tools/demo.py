@@ -23,6 +23,10 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from iroh.presets import SelfHosted
 
 MIB = 1 << 20
 ORIGIN = "irohdns.example."
@@ -48,7 +52,7 @@ def report(**facts: object) -> None:
     print(json.dumps(facts), flush=True)
 
 
-def preset(args: argparse.Namespace) -> "object":
+def preset(args: argparse.Namespace) -> "SelfHosted":
     from iroh import presets
 
     return presets.SelfHosted(

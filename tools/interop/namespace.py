@@ -6,7 +6,6 @@ and util-linux.
 """
 
 import asyncio
-import fcntl
 import os
 import shutil
 import socket
@@ -58,6 +57,8 @@ async def enter() -> AsyncIterator[tuple[str, ...]]:
 
 def raise_loopback() -> None:
     """Bring `lo` up, as `ip link set lo up` does, on machines without iproute2."""
+    import fcntl  # here, because this file is imported where there is none, to say so
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(sock, SIOCGIFFLAGS, request))[1]
