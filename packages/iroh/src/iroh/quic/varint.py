@@ -1,7 +1,7 @@
 """Variable-length integers (RFC 9000 section 16).
 
-    00xxxxxx                    6 bits      10xxxxxx + 3 bytes      30 bits
-    01xxxxxx + 1 byte          14 bits      11xxxxxx + 7 bytes      62 bits
+00xxxxxx                    6 bits      10xxxxxx + 3 bytes      30 bits
+01xxxxxx + 1 byte          14 bits      11xxxxxx + 7 bytes      62 bits
 """
 
 from iroh.quic.errors import FRAME_ENCODING_ERROR, PeerError

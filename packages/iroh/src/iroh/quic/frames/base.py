@@ -43,8 +43,14 @@ class Frame:
         """Decode what stands behind the type. Raises PeerError."""
         raise NotImplementedError
 
+    @classmethod
+    def _names(cls) -> tuple[str, ...]:
+        """The slots of the class that has any: a family's types share their parent's."""
+        slots: tuple[str, ...] = next((k.__slots__ for k in cls.__mro__[:-2] if k.__slots__), ())
+        return slots
+
     def _fields(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name) for name in type(self).__slots__)
+        return tuple(getattr(self, name) for name in self._names())
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other._fields() == self._fields()
@@ -53,7 +59,7 @@ class Frame:
         return hash((type(self), self._fields()))
 
     def __repr__(self) -> str:
-        fields = zip(type(self).__slots__, self._fields(), strict=True)
+        fields = zip(self._names(), self._fields(), strict=True)
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in fields)})"
 
 
@@ -80,9 +86,7 @@ def encode_addr(addr: SocketAddr) -> bytes:
     return ipaddress.ip_address(addr.ip).packed + addr.port.to_bytes(2, "big")
 
 
-def decode_addr(
-    is_v4: bool, buf: Buffer, at: int, end: int, kind: int
-) -> tuple[SocketAddr, int]:
+def decode_addr(is_v4: bool, buf: Buffer, at: int, end: int, kind: int) -> tuple[SocketAddr, int]:
     """Decode what `encode_addr` made, in canonical form: never an IPv4-mapped IPv6 address."""
     raw, at = take(buf, at, 4 if is_v4 else 16, end, kind)
     port, at = take(buf, at, 2, end, kind)

@@ -1,6 +1,6 @@
 """CRYPTO (RFC 9000 section 19.6).
 
-    0x06 | offset | length | TLS handshake bytes
+0x06 | offset | length | TLS handshake bytes
 """
 
 from typing import Self

@@ -1,9 +1,9 @@
 """Flow control (RFC 9000 sections 19.9 to 19.14). Each is its type and varints:
 
-    MAX_DATA          0x10 | limit            DATA_BLOCKED         0x14 | limit
-    MAX_STREAM_DATA   0x11 | id | limit       STREAM_DATA_BLOCKED  0x15 | id | limit
-    MAX_STREAMS bidi  0x12 | count            STREAMS_BLOCKED bidi 0x16 | count
-    MAX_STREAMS uni   0x13 | count            STREAMS_BLOCKED uni  0x17 | count
+MAX_DATA          0x10 | limit            DATA_BLOCKED         0x14 | limit
+MAX_STREAM_DATA   0x11 | id | limit       STREAM_DATA_BLOCKED  0x15 | id | limit
+MAX_STREAMS bidi  0x12 | count            STREAMS_BLOCKED bidi 0x16 | count
+MAX_STREAMS uni   0x13 | count            STREAMS_BLOCKED uni  0x17 | count
 """
 
 from typing import Self

@@ -1,7 +1,7 @@
 """Frames of few words: PADDING, PING, NEW_TOKEN, HANDSHAKE_DONE, IMMEDIATE_ACK.
 
-    PADDING 0x00         PING 0x01        HANDSHAKE_DONE 0x1e        IMMEDIATE_ACK 0x1f
-    NEW_TOKEN 0x07 | length | token                                       (RFC 9000 19.7)
+PADDING 0x00         PING 0x01        HANDSHAKE_DONE 0x1e        IMMEDIATE_ACK 0x1f
+NEW_TOKEN 0x07 | length | token                                       (RFC 9000 19.7)
 """
 
 from typing import Self

@@ -1,9 +1,9 @@
 """STREAM, RESET_STREAM, STOP_SENDING (RFC 9000 sections 19.8, 19.4, 19.5).
 
-    STREAM        0x08 | OFF 0x04 | LEN 0x02 | FIN 0x01
-                  | stream id | [offset] | [length] | data (to the packet's end without LEN)
-    RESET_STREAM  0x04 | stream id | error code | final size
-    STOP_SENDING  0x05 | stream id | error code
+STREAM        0x08 | OFF 0x04 | LEN 0x02 | FIN 0x01
+              | stream id | [offset] | [length] | data (to the packet's end without LEN)
+RESET_STREAM  0x04 | stream id | error code | final size
+STOP_SENDING  0x05 | stream id | error code
 """
 
 from typing import Self

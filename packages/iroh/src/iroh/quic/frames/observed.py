@@ -1,0 +1,14 @@
+"""OBSERVED_ADDRESS (draft-ietf-quic-address-discovery, in noq's numbering).
+
+0x9f81a6 v4, 0x9f81a7 v6 | seq | ip | port
+"""
+
+from iroh.quic.frames.nat import _NumberedAddr
+
+
+class ObservedAddress(_NumberedAddr):
+    """What the peer's address looks like from here. number: a sequence number."""
+
+    __slots__ = ()
+    TYPES = (0x9F81A6, 0x9F81A7)
+    PROBING = True
