@@ -384,7 +384,7 @@ class Core(StreamCore):
         self, error_code: int = 0, frame_type: int | None = None, reason_phrase: str = ""
     ) -> None:
         """Close because the peer broke the protocol: aioquic calls this."""
-        self.signals.close(TransportError(error_code, reason_phrase))
+        self.signals.close(TransportError(int(error_code), reason_phrase))
         # Without a frame type aioquic would send an application close.
         super().close(error_code, NO_FRAME if frame_type is None else frame_type, reason_phrase)
 
@@ -400,7 +400,7 @@ class Core(StreamCore):
         if event is None or event.error_code != QuicErrorCode.NO_VIABLE_PATH:
             self.signals.close(TimedOut())
         else:
-            self.signals.close(TransportError(QuicErrorCode.NO_VIABLE_PATH, event.reason_phrase))
+            self.signals.close(TransportError(int(event.error_code), event.reason_phrase))
         super()._close_end()
 
     def _handle_connection_close_frame(

@@ -1,6 +1,6 @@
 """Raw public keys, ALPN, transport parameters; and every way to get the handshake wrong."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from aioquic import tls
@@ -8,6 +8,8 @@ from aioquic._buffer import Buffer
 from aioquic.quic.packet import pull_quic_transport_parameters
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quic_sim import ALPN, connect, make_net
+
 from iroh.quic.aioquic_engine import core as core_module
 from iroh.quic.aioquic_engine import hello, params
 from iroh.quic.aioquic_engine.certificate import decode_spki, encode_spki
@@ -18,7 +20,6 @@ from iroh.quic.config import TransportConfig
 from iroh.quic.errors import ConnectionClosed, QuicError, TransportError
 from iroh.quic.events import Closed, Connected, HandshakeDataReady
 from iroh_base import SecretKey
-from quic_sim import ALPN, CLIENT, SERVER, connect, make_net
 
 # -- what goes right ---------------------------------------------------------------------------
 
@@ -136,10 +137,8 @@ def test_unknown_transport_parameters_are_skipped(monkeypatch):
 
 @given(st.binary(max_size=80))
 def test_parameter_check_raises_only_value_error(data):
-    try:
+    with suppress(ValueError):
         params.check(data)
-    except ValueError:
-        pass
 
 
 def test_exported_keying_material():
@@ -177,9 +176,7 @@ def meet(evil_client=None, evil_server=None, **dial):
     net.run(lambda: bool(server.incoming))
     with context_class(evil_server or RawKeyContext):
         theirs = server.add(server.incoming[0].accept(server.config, net.now))
-    net.run(
-        lambda: bool(client.got(ours, Closed)) and bool(server.got(theirs, Closed)), seconds=20
-    )
+    net.run(lambda: bool(client.got(ours, Closed)) and bool(server.got(theirs, Closed)), seconds=20)
     assert not client.endpoint.dropped["internal error"]
     assert not server.endpoint.dropped["internal error"]
     return client.got(ours, Closed)[0].reason, server.got(theirs, Closed)[0].reason
@@ -272,8 +269,10 @@ OTHER_SPKI = encode_spki(SecretKey.from_bytes(bytes(32)).public().to_bytes())
 )
 def test_server_refuses_the_client(evil, alert):
     client, server = meet(evil_client=evil)
-    assert isinstance(server, TransportError) and server.code == 0x100 + alert
-    assert isinstance(client, ConnectionClosed) and client.code == 0x100 + alert
+    assert isinstance(server, TransportError)
+    assert server.code == 0x100 + alert
+    assert isinstance(client, ConnectionClosed)
+    assert client.code == 0x100 + alert
 
 
 @pytest.mark.parametrize(
@@ -291,8 +290,10 @@ def test_server_refuses_the_client(evil, alert):
 )
 def test_client_refuses_the_server(evil, alert):
     client, server = meet(evil_server=evil)
-    assert isinstance(client, TransportError) and client.code == 0x100 + alert
-    assert isinstance(server, ConnectionClosed) and server.code == 0x100 + alert
+    assert isinstance(client, TransportError)
+    assert client.code == 0x100 + alert
+    assert isinstance(server, ConnectionClosed)
+    assert server.code == 0x100 + alert
 
 
 def test_dialling_the_wrong_key():
@@ -321,9 +322,11 @@ def test_small_order_key_signs_nothing():
             self.certificate_private_key = Signer(lambda data: identity + bytes(32))
 
     _, server = meet(evil_client=Evil)
-    assert isinstance(server, TransportError) and server.code == 0x133
+    assert isinstance(server, TransportError)
+    assert server.code == 0x133
     client, _ = meet(evil_server=Evil, key=identity)
-    assert isinstance(client, TransportError) and client.code == 0x133
+    assert isinstance(client, TransportError)
+    assert client.code == 0x133
 
 
 def test_other_signature_scheme_is_illegal():
@@ -346,7 +349,8 @@ def test_request_without_ed25519():
             super()._server_handle_hello(input_buf, initial_buf, handshake_buf)
 
     client, _ = meet(evil_server=Evil)
-    assert isinstance(client, TransportError) and client.code == 0x128
+    assert isinstance(client, TransportError)
+    assert client.code == 0x128
 
 
 def test_answer_to_what_was_not_asked():
@@ -356,7 +360,8 @@ def test_answer_to_what_was_not_asked():
             self.handshake_extensions.append((45, b"\x01\x01"))
 
     client, _ = meet(evil_server=Evil)
-    assert isinstance(client, TransportError) and client.code == 0x16E
+    assert isinstance(client, TransportError)
+    assert client.code == 0x16E
     with_it = meet_ok(evil_client=Evil)  # the server ignores what it does not know
     assert with_it
 
@@ -370,7 +375,7 @@ def meet_ok(evil_client):
 
 
 @pytest.mark.parametrize(
-    "extra", ["010480007530", "0110", "02", "0e0101", "030204af", "0b024000" "ff", "0a0115"]
+    "extra", ["010480007530", "0110", "02", "0e0101", "030204af", "0b024000ff", "0a0115"]
 )
 def test_bad_transport_parameters(extra, monkeypatch):
     plain = params.encode
@@ -383,8 +388,10 @@ def test_bad_transport_parameters(extra, monkeypatch):
 
     monkeypatch.setattr(params, "encode", encode)
     client, server = meet()
-    assert isinstance(server, TransportError) and server.code == 0x8
-    assert isinstance(client, ConnectionClosed) and client.code == 0x8
+    assert isinstance(server, TransportError)
+    assert server.code == 0x8
+    assert isinstance(client, ConnectionClosed)
+    assert client.code == 0x8
 
 
 def test_a_message_in_the_wrong_packet():
@@ -426,23 +433,17 @@ def test_mutated_client_hello_raises_only_alerts(data):
         transport_parameters=b"",
     )
     out = {epoch: Buffer(capacity=4096) for epoch in tls.Epoch}
-    try:
+    with suppress(tls.Alert):
         context.handle_message(bytes(message), out)
-    except tls.Alert:
-        pass
 
 
 @given(st.binary(max_size=200))
 def test_extension_parsers_raise_only_alerts(data):
     for parse in (hello.client_hello_extensions, hello.encrypted_extensions):
-        try:
+        with suppress(tls.Alert):
             hello.alpn_names(parse(data))
-        except tls.Alert:
-            pass
-    try:
+    with suppress(tls.Alert):
         hello.alpn_names({16: data})
-    except tls.Alert:
-        pass
 
 
 @given(st.binary(max_size=50))
@@ -457,54 +458,3 @@ def test_opaque_text_is_bytes(raw):
     text = OpaqueText(raw)
     assert text.encode("ascii") == text.encode("utf8") == raw
     assert len(text) == len(raw)
-
-
-# -- server_handshake_migration ----------------------------------------------------------------
-
-RELAYED_CLIENT, RELAYED_SERVER = ("relay", "c"), ("relay", "s")
-
-
-def test_client_follows_the_first_answer():
-    net, client, server = make_net()
-    net.routes["mixed"] = [(SERVER, RELAYED_CLIENT)]
-    net.routes[RELAYED_SERVER] = [(SERVER, RELAYED_CLIENT)]
-    net.routes[RELAYED_CLIENT] = [(CLIENT, RELAYED_SERVER)]
-    connection = client.dial(server, "mixed")
-    net.run(lambda: bool(client.got(connection, Connected)))
-    assert connection.remote == RELAYED_SERVER
-    assert connection.paths()[0].remote == RELAYED_SERVER
-    assert server.connections[0].remote == RELAYED_CLIENT
-
-
-def test_copies_of_the_initial_are_ignored():
-    net, client, server = make_net()
-    net.routes["mixed"] = [(SERVER, CLIENT), (SERVER, RELAYED_CLIENT)]
-    net.routes[RELAYED_CLIENT] = [(CLIENT, RELAYED_SERVER)]
-    connection = client.dial(server, "mixed")
-    net.run(lambda: bool(client.got(connection, Connected)))
-    assert connection.remote == SERVER
-    assert len(server.connections) == 1
-    assert server.endpoint.dropped["unexpected remote"] >= 1
-    assert not [entry for entry in net.log if entry[0] == RELAYED_SERVER]
-
-
-def test_copies_that_arrive_before_the_decision_are_ignored():
-    net, client, server = make_net()
-    server.auto_accept = False
-    net.routes["mixed"] = [(SERVER, CLIENT), (SERVER, RELAYED_CLIENT)]
-    client.dial(server, "mixed")
-    net.run(lambda: bool(server.incoming))
-    net.sleep(0.1)
-    assert len(server.incoming) == 1
-    assert server.endpoint.dropped["unexpected remote"] == 1
-
-
-def test_the_remote_is_frozen_after_a_handshake_packet():
-    pair = connect()
-    net = pair.net
-    stray = ("somewhere", "else")
-    net.routes[CLIENT] = [(CLIENT, stray)]  # the server's packets now come from elsewhere
-    pair.server.ping()
-    net.sleep(0.1)
-    assert pair.client.remote == SERVER
-    assert pair.client_peer.endpoint.dropped["unexpected remote"] >= 1

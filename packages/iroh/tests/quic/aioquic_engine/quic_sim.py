@@ -252,9 +252,11 @@ def connect(
     net, client_peer, server_peer = make_net(wire, client=client, server=server)
     connection = client_peer.dial(server_peer)
     net.run(
-        lambda: bool(client_peer.got(connection, Connected))
-        and bool(server_peer.connections)
-        and bool(server_peer.got(server_peer.connections[0], Connected))
+        lambda: (
+            bool(client_peer.got(connection, Connected))
+            and bool(server_peer.connections)
+            and bool(server_peer.got(server_peer.connections[0], Connected))
+        )
     )
     return Pair(net, client_peer, server_peer, connection, server_peer.connections[0])
 

@@ -1,6 +1,8 @@
 """Streams between two engines: data, ends, windows, limits, order."""
 
 import pytest
+from quic_sim import connect, make_net, read_all, transfer
+
 from iroh.quic.aioquic_engine.sending import HIGH_WATER
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import ConnectionGone, StreamGone, StreamReset, StreamStopped
@@ -13,7 +15,6 @@ from iroh.quic.events import (
     StreamStoppedByPeer,
     StreamWritable,
 )
-from quic_sim import connect, make_net, read_all, transfer
 
 KIB = 1024
 
@@ -200,7 +201,8 @@ def test_the_connection_window_counts_all_streams():
                 if end:
                     ends.add(stream_id)
         run(pair, 1)
-    assert got == 160_000 and len(ends) == 4
+    assert got == 160_000
+    assert len(ends) == 4
 
 
 def test_reset_and_stopped_bytes_free_the_connection_window():
@@ -271,7 +273,8 @@ def test_streams_are_limited_and_the_limit_moves(bidirectional):
     config = TransportConfig(max_concurrent_bidi_streams=3, max_concurrent_uni_streams=3)
     pair = connect(server=config)
     ids = [pair.client.open_stream(bidirectional) for _ in range(4)]
-    assert ids[3] is None and None not in ids[:3]
+    assert ids[3] is None
+    assert None not in ids[:3]
     for stream_id in ids[:3]:
         pair.client.write(stream_id, b"x")
         pair.client.finish(stream_id)
@@ -286,7 +289,8 @@ def test_streams_are_limited_and_the_limit_moves(bidirectional):
     run(pair)
     assert pair.client_peer.got(pair.client, StreamsAvailable)[-1].bidirectional == bidirectional
     again = [pair.client.open_stream(bidirectional) for _ in range(4)]
-    assert again[3] is None and None not in again[:3]
+    assert again[3] is None
+    assert None not in again[:3]
 
 
 def test_many_streams_one_after_the_other():

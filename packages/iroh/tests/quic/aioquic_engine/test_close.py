@@ -1,6 +1,8 @@
 """How connections end, datagrams, keep-alive, statistics, and the shape of what is sent."""
 
 import pytest
+from quic_sim import CLIENT, SERVER, Wire, connect, make_net
+
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import (
     ApplicationClosed,
@@ -12,7 +14,6 @@ from iroh.quic.errors import (
     TransportError,
 )
 from iroh.quic.events import Closed, Connected, DatagramReceived, Drained, Event
-from quic_sim import CLIENT, SERVER, Wire, connect, make_net
 
 
 def ends(peer, connection) -> list[Event]:
@@ -21,12 +22,15 @@ def ends(peer, connection) -> list[Event]:
 
 def both_ends(pair):
     pair.net.run(
-        lambda: len(ends(pair.client_peer, pair.client)) == 2
-        and len(ends(pair.server_peer, pair.server)) == 2
+        lambda: (
+            len(ends(pair.client_peer, pair.client)) == 2
+            and len(ends(pair.server_peer, pair.server)) == 2
+        )
     )
     for peer, connection in ((pair.client_peer, pair.client), (pair.server_peer, pair.server)):
         first, second = ends(peer, connection)
-        assert isinstance(first, Closed) and isinstance(second, Drained)
+        assert isinstance(first, Closed)
+        assert isinstance(second, Drained)
         assert peer.events[connection][-2:] == [first, second]
         assert connection.close_reason == first.reason
         assert connection.next_timeout() is None
@@ -132,14 +136,16 @@ def test_without_idle_timeouts_a_connection_lasts():
     for_ever = TransportConfig(keep_alive_interval=None, max_idle_timeout=0)
     pair = connect(client=for_ever, server=for_ever)
     pair.net.sleep(10_000)
-    assert not pair.closed(pair.client) and not pair.closed(pair.server)
+    assert not pair.closed(pair.client)
+    assert not pair.closed(pair.server)
 
 
 def test_keep_alive_keeps_alive():
     pair = connect(server=TransportConfig(keep_alive_interval=None))
     sent = pair.client.stats().udp_tx_datagrams
     pair.net.sleep(300)
-    assert not pair.closed(pair.client) and not pair.closed(pair.server)
+    assert not pair.closed(pair.client)
+    assert not pair.closed(pair.server)
     assert 50 <= pair.client.stats().udp_tx_datagrams - sent <= 130
 
 
@@ -185,7 +191,7 @@ def test_datagrams_need_the_peers_consent():
     assert pair.client.max_datagram_size() is None
     with pytest.raises(DatagramUnsupported):
         pair.client.send_datagram(b"x")
-    net, client, server = make_net()
+    _net, client, server = make_net()
     with pytest.raises(DatagramUnsupported):
         client.dial(server).send_datagram(b"x")
 
@@ -246,9 +252,18 @@ def test_equal_datagrams_are_joined_in_order():
 def test_packing():
     pair = connect()
     pack = pair.server._pack
-    pairs = [(bytes(size), remote) for size, remote in [
-        (9, "a"), (9, "a"), (5, "a"), (9, "a"), (10, "a"), (10, "b"), (10, "b"),
-    ]]
+    pairs = [
+        (bytes(size), remote)
+        for size, remote in [
+            (9, "a"),
+            (9, "a"),
+            (5, "a"),
+            (9, "a"),
+            (10, "a"),
+            (10, "b"),
+            (10, "b"),
+        ]
+    ]
     got = [(b.remote, [len(d) for d in b]) for b in pack(pairs)]
     assert got == [("a", [9, 9, 5]), ("a", [9]), ("a", [10]), ("b", [10, 10])]
     assert [len(b) for b in pack([(bytes(7), "a")] * 25)] == [10, 10, 5]

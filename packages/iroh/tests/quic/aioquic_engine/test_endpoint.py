@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quic_sim import ALPN, CLIENT, SERVER, Wire, connect, make_net, seeded, transfer
+
 from iroh.quic.aioquic_engine import Limits, packets
 from iroh.quic.aioquic_engine.incoming import MAX_HELD
 from iroh.quic.aioquic_engine.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
@@ -10,7 +12,6 @@ from iroh.quic.api import ServerConfig
 from iroh.quic.datagrams import Datagrams
 from iroh.quic.errors import ConnectionClosed, ConnectionGone, Reset, TimedOut, VersionMismatch
 from iroh.quic.events import Closed, Connected, Drained, PathChanged
-from quic_sim import ALPN, CLIENT, SERVER, Wire, connect, make_net, seeded, transfer
 
 OTHER = ("10.9.9.9", 9)
 
@@ -33,8 +34,8 @@ def test_one_call_touches_each_connection_once():
     batches = []
     for dial in dials * 2:
         dial.ping()
-        for batch in dial.transmit(net.now):
-            batches.append(Datagrams(CLIENT, batch.data, batch.segment_size))
+        out = dial.transmit(net.now)
+        batches += [Datagrams(CLIENT, batch.data, batch.segment_size) for batch in out]
     received = server.endpoint.receive(batches, net.now)
     assert len(batches) == 10
     assert len(received.connections) == 5 == len(set(received.connections))
@@ -172,7 +173,8 @@ def test_after_a_retry_only_the_address_that_got_it_counts():
     net.run(lambda: len(server.incoming) == 2)
     assert connection.remote == relay
     assert PathChanged(relay) in client.events[connection]
-    assert server.incoming[1].remote == relayed and server.incoming[1].remote_validated
+    assert server.incoming[1].remote == relayed
+    assert server.incoming[1].remote_validated
     server.add(server.incoming[1].accept(server.config, net.now))
     net.run(lambda: bool(client.got(connection, Connected)))
     assert server.endpoint.dropped["unexpected remote"] >= 2
@@ -190,7 +192,8 @@ def test_a_misplaced_token_makes_no_attempt():
     client.take([Datagrams(SERVER, answer)])
     (second,) = connection.transmit(net.now)
     received = server.endpoint.receive([Datagrams(OTHER, second.data)], net.now)
-    assert received.incoming == [] and server.endpoint.transmit() == []
+    assert received.incoming == []
+    assert server.endpoint.transmit() == []
     received = server.endpoint.receive([Datagrams(CLIENT, second.data)], net.now)
     assert received.incoming[0].remote_validated
 
@@ -261,7 +264,7 @@ def test_half_open_connections_bring_retry_then_silence():
 
 
 def test_beyond_the_hard_limit_attempts_are_dropped():
-    net, client, server = make_net(limits=Limits(half_open_soft=1, half_open_hard=1))
+    _net, client, server = make_net(limits=Limits(half_open_soft=1, half_open_hard=1))
     server.take([Datagrams(CLIENT, initial(client, server)[1])])
     server.take([Datagrams(CLIENT, initial(client, server)[1])])
     assert server.endpoint.dropped["too many half-open"] == 1
@@ -269,14 +272,15 @@ def test_beyond_the_hard_limit_attempts_are_dropped():
 
 
 def test_waiting_attempts_hold_a_bounded_number_of_bytes():
-    net, client, server = make_net(limits=Limits(waiting_bytes=3000))
+    _net, client, server = make_net(limits=Limits(waiting_bytes=3000))
     server.auto_accept = False
     _, data = initial(client, server)
     server.take([Datagrams(CLIENT, data)] * 4)
     assert len(server.incoming) == 1
     assert server.endpoint.dropped["too much waits"] == 2
     server.take([Datagrams(CLIENT, initial(client, server)[1])])
-    assert len(server.incoming) == 1 and len(server.endpoint.transmit()) == 1  # a Retry
+    assert len(server.incoming) == 1
+    assert len(server.endpoint.transmit()) == 1
     server.incoming[0].ignore()
     assert server.endpoint._waiting_bytes == 0
     server.take([Datagrams(CLIENT, data)])
@@ -284,7 +288,7 @@ def test_waiting_attempts_hold_a_bounded_number_of_bytes():
 
 
 def test_one_attempt_holds_a_bounded_number_of_datagrams():
-    net, client, server = make_net()
+    _net, client, server = make_net()
     server.auto_accept = False
     _, data = initial(client, server)
     server.take([Datagrams(CLIENT, data)] * (MAX_HELD + 9))
@@ -293,7 +297,7 @@ def test_one_attempt_holds_a_bounded_number_of_datagrams():
 
 def test_answers_to_strangers_are_bounded(monkeypatch):
     monkeypatch.setattr("iroh.quic.aioquic_engine.endpoint.MAX_OUTBOX", 2)
-    net, client, server = make_net()
+    _net, client, server = make_net()
     server.endpoint.set_accepting(False)
     for _ in range(4):
         server.take([Datagrams(CLIENT, initial(client, server)[1])])
@@ -325,12 +329,13 @@ def with_version(data, version):
 
 
 def test_unknown_versions_are_negotiated():
-    net, client, server = make_net()
+    _net, client, server = make_net()
     connection, data = initial(client, server)
     server.take([Datagrams(CLIENT, with_version(data, 0xFF00001D))])
     (answer,) = server.endpoint.transmit()
     first = packets.parse_first(data)
-    assert answer.data[0] & 0x80 and answer.data[1:5] == bytes(4)
+    assert answer.data[0] & 0x80
+    assert answer.data[1:5] == bytes(4)
     assert packets.destination_of(answer.data) == first.source
     assert packets.source_of(answer.data) == first.destination
     assert bytes.fromhex("00000001") in answer.data[-8:]
@@ -343,7 +348,7 @@ def test_unknown_versions_are_negotiated():
 
 
 def test_version_negotiation_from_a_stranger_is_ignored():
-    net, client, server = make_net()
+    _net, client, server = make_net()
     connection, data = initial(client, server)
     first = packets.parse_first(data)
     ids = bytes([8]) + first.source + bytes([20]) + bytes(20)
@@ -352,7 +357,7 @@ def test_version_negotiation_from_a_stranger_is_ignored():
 
 
 def test_no_version_negotiation_for_small_packets_or_without_accepting():
-    net, client, server = make_net()
+    _net, client, server = make_net()
     _, data = initial(client, server)
     strange = with_version(data, 0xFF00001D)
     server.take([Datagrams(CLIENT, strange[:1199])])
@@ -363,10 +368,11 @@ def test_no_version_negotiation_for_small_packets_or_without_accepting():
 
 
 def test_small_initials_are_dropped():
-    net, client, server = make_net()
+    _net, client, server = make_net()
     _, data = initial(client, server)
     server.take([Datagrams(CLIENT, data[:1199])])
-    assert not server.connections and server.endpoint.transmit() == []
+    assert not server.connections
+    assert server.endpoint.transmit() == []
     assert server.endpoint.dropped["unknown connection"] == 1
 
 
@@ -406,7 +412,7 @@ def test_resets_are_rare_and_smaller_than_their_cause():
 
 
 def test_two_endpoints_do_not_reset_each_other_for_ever():
-    net, client, server = make_net()
+    net, _client, _server = make_net()
     net.put(CLIENT, SERVER, b"\x40" + bytes(1200))
     for _ in range(1000):
         if not net.step():
@@ -423,69 +429,6 @@ def test_packet_readers_never_raise(data, size):
     packets.version_negotiation(data + bytes(6), seeded(1))
     reset = packets.stateless_reset(size, bytes(16), seeded(size))
     assert reset is None or 21 <= len(reset) < size
-
-
-# -- migration ---------------------------------------------------------------------------------
-
-
-def test_a_client_whose_address_changes_is_followed():
-    pair = connect()
-    net = pair.net
-    net.sleep(1)
-    rebound = ("10.0.0.1", 4444)
-    net.routes[SERVER] = [(SERVER, rebound)]
-    net.routes[rebound] = [(CLIENT, SERVER)]
-    assert transfer(pair, bytes(50_000)) == bytes(50_000)
-    assert pair.server.remote == rebound
-    assert pair.server_peer.got(pair.server, PathChanged) == [PathChanged(rebound)]
-    assert pair.client_peer.got(pair.client, PathChanged) == []
-    assert pair.server._core._network_paths[0].is_validated
-    net.routes[SERVER] = [(SERVER, CLIENT)]
-    pair.client.ping()
-    net.sleep(1)
-    assert pair.server.remote == CLIENT
-
-
-def test_a_spoofed_address_does_not_get_a_flood():
-    pair = connect()
-    net = pair.net
-    net.sleep(1)
-    net.routes[SERVER] = [(SERVER, OTHER)]  # nobody answers there
-    stream_id = pair.server.open_stream(False)
-    pair.server.write(stream_id, bytes(500_000))
-    net.log.clear()
-    pair.client.ping()
-    net.sleep(0.5)
-    to_other = sum(len(data) for _, to, data in net.log if to == OTHER)
-    from_other = sum(len(data) for source, _, data in net.log if source == OTHER)
-    assert to_other <= 3 * from_other
-    assert len(pair.server._locals) <= 16
-
-
-def test_many_addresses_are_bounded():
-    pair = connect()
-    net = pair.net
-    for n in range(60):
-        net.routes[SERVER] = [(SERVER, ("10.0.0.1", n))]
-        pair.client.ping()
-        net.sleep(0.05)
-    assert len(pair.server._locals) <= 16
-    assert len(pair.server._core._network_paths) <= 8
-
-
-def test_a_migration_that_is_never_validated_goes_back():
-    pair = connect()
-    net = pair.net
-    net.sleep(1)
-    net.routes[SERVER] = [(SERVER, OTHER)]
-    pair.client.ping()
-    net.sleep(0.03)
-    assert pair.server.remote == OTHER
-    net.routes[SERVER] = [(SERVER, CLIENT)]
-    net.routes[OTHER] = []
-    net.sleep(3)
-    assert pair.server.remote == CLIENT
-    assert not pair.closed(pair.server)
 
 
 def test_gone_is_an_error_with_the_reason():

@@ -1,4 +1,4 @@
-"""aioquic's private parts that the engine overrides or reads: each must be there in this version."""
+"""aioquic's private parts that the engine overrides or reads: each must exist in this version."""
 
 import inspect
 
@@ -8,6 +8,7 @@ from aioquic.quic import connection, packet, recovery, stream
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.recovery import QuicPacketRecovery
+
 from iroh.quic.aioquic_engine.core import Core
 from iroh.quic.aioquic_engine.receiving import ReceiveHalf
 from iroh.quic.aioquic_engine.recovery import Recovery
@@ -199,9 +200,7 @@ def test_overrides_take_what_aioquic_passes(ours, theirs):
     ],
 )
 def test_replacements_have_all_public_parts(ours, theirs):
-    missing = [
-        name for name in dir(theirs) if not name.startswith("_") and not hasattr(ours, name)
-    ]
+    missing = [name for name in dir(theirs) if not name.startswith("_") and not hasattr(ours, name)]
     assert not missing
 
 
