@@ -46,8 +46,11 @@ class Frame:
     @classmethod
     def _names(cls) -> tuple[str, ...]:
         """The slots of the class that has any: a family's types share their parent's."""
-        slots: tuple[str, ...] = next((k.__slots__ for k in cls.__mro__[:-2] if k.__slots__), ())
-        return slots
+        for parent in cls.__mro__:
+            slots: tuple[str, ...] = getattr(parent, "__slots__", ())
+            if slots:
+                return slots
+        return ()
 
     def _fields(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self._names())

@@ -1,0 +1,225 @@
+"""Transport parameters (RFC 9000 section 18; spec/quic.md section 2 for iroh's).
+
+    ( id varint | length varint | value )*
+
+Values are varints, but for: ids and tokens (raw), disable_active_migration and grease_quic_bit
+(empty), and n0's NAT traversal limit (one raw byte).
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from iroh.quic import varint
+from iroh.quic.errors import TRANSPORT_PARAMETER_ERROR, PeerError
+
+_VARINT, _RAW, _EMPTY, _BYTE = "varint", "raw", "empty", "byte"
+
+# id -> (attribute, kind). RFC 9000 18.2, RFC 9221, and as named.
+_KNOWN: Final = {
+    0x00: ("original_destination_connection_id", _RAW),
+    0x01: ("max_idle_timeout", _VARINT),
+    0x02: ("stateless_reset_token", _RAW),
+    0x03: ("max_udp_payload_size", _VARINT),
+    0x04: ("initial_max_data", _VARINT),
+    0x05: ("initial_max_stream_data_bidi_local", _VARINT),
+    0x06: ("initial_max_stream_data_bidi_remote", _VARINT),
+    0x07: ("initial_max_stream_data_uni", _VARINT),
+    0x08: ("initial_max_streams_bidi", _VARINT),
+    0x09: ("initial_max_streams_uni", _VARINT),
+    0x0A: ("ack_delay_exponent", _VARINT),
+    0x0B: ("max_ack_delay", _VARINT),
+    0x0C: ("disable_active_migration", _EMPTY),
+    0x0D: ("preferred_address", _RAW),
+    0x0E: ("active_connection_id_limit", _VARINT),
+    0x0F: ("initial_source_connection_id", _RAW),
+    0x10: ("retry_source_connection_id", _RAW),
+    0x20: ("max_datagram_frame_size", _VARINT),
+    0x3E: ("initial_max_path_id", _VARINT),  # draft-ietf-quic-multipath
+    0x2AB2: ("grease_quic_bit", _EMPTY),  # RFC 9287
+    0xFF04DE1B: ("min_ack_delay", _VARINT),  # draft-ietf-quic-ack-frequency, microseconds
+    0x9F81A176: ("observed_address_role", _VARINT),  # draft-ietf-quic-address-discovery
+    0x3D7F91120401: ("max_nat_traversal_addresses", _BYTE),  # n0
+}
+# RFC 9000 section 18.2: what an absent parameter means.
+_DEFAULTS: Final[dict[str, Any]] = {
+    **{name: None for name, kind in _KNOWN.values() if kind == _RAW},
+    **{name: False for name, kind in _KNOWN.values() if kind == _EMPTY},
+    **dict.fromkeys(
+        (
+            *("max_idle_timeout", "initial_max_data", "initial_max_streams_bidi"),
+            *("initial_max_stream_data_bidi_local", "initial_max_stream_data_bidi_remote"),
+            *("initial_max_stream_data_uni", "initial_max_streams_uni"),
+            "max_datagram_frame_size",
+        ),
+        0,
+    ),
+    "max_udp_payload_size": 65_527,
+    "ack_delay_exponent": 3,
+    "max_ack_delay": 25,
+    "active_connection_id_limit": 2,
+    "initial_max_path_id": None,
+    "min_ack_delay": None,
+    "observed_address_role": None,
+    "max_nat_traversal_addresses": None,
+}
+_SERVER_ONLY = (
+    *("original_destination_connection_id", "stateless_reset_token"),
+    *("preferred_address", "retry_source_connection_id"),
+)
+SEND_ONLY, RECEIVE_ONLY, SEND_AND_RECEIVE = 0, 1, 2  # observed_address_role
+_GREASE_STEP, _GREASE_BASE = 31, 27  # RFC 9000 section 18.1: 31 * N + 27
+
+
+class TransportParameters:
+    """What one side allows. Integers as on the wire: milliseconds, bytes, counts.
+
+    None: an optional extension that was not offered, or an id that was not sent.
+    """
+
+    __slots__ = tuple(name for name, _ in _KNOWN.values())
+
+    original_destination_connection_id: bytes | None
+    max_idle_timeout: int
+    stateless_reset_token: bytes | None
+    max_udp_payload_size: int
+    initial_max_data: int
+    initial_max_stream_data_bidi_local: int
+    initial_max_stream_data_bidi_remote: int
+    initial_max_stream_data_uni: int
+    initial_max_streams_bidi: int
+    initial_max_streams_uni: int
+    ack_delay_exponent: int
+    max_ack_delay: int
+    disable_active_migration: bool
+    preferred_address: bytes | None
+    active_connection_id_limit: int
+    initial_source_connection_id: bytes | None
+    retry_source_connection_id: bytes | None
+    max_datagram_frame_size: int
+    initial_max_path_id: int | None
+    grease_quic_bit: bool
+    min_ack_delay: int | None
+    observed_address_role: int | None
+    max_nat_traversal_addresses: int | None
+
+    def __init__(self, **values: Any) -> None:
+        """Set the given parameters, the others to what their absence means."""
+        for name, default in _DEFAULTS.items():
+            setattr(self, name, values.pop(name, default))
+        if values:
+            raise TypeError(f"no such transport parameter: {', '.join(values)}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TransportParameters) and all(
+            getattr(self, name) == getattr(other, name) for name in self.__slots__
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # mutable while it is put together
+
+    def encode(self, rng: Callable[[int], bytes], grease: bool = True) -> bytes:
+        """Encode what differs from the defaults, in random order, with one grease parameter."""
+        entries = []
+        for key, (name, kind) in _KNOWN.items():
+            value = getattr(self, name)
+            if value != _DEFAULTS[name]:
+                entries.append((key, _encode_value(kind, value)))
+        if grease:
+            raw = rng(3)
+            number = int.from_bytes(raw[:2], "big") * _GREASE_STEP + _GREASE_BASE
+            entries.append((number, rng(raw[2] & 15)))
+        keyed = [(rng(4), key, value) for key, value in entries]
+        return b"".join(
+            varint.encode(key) + varint.encode(len(value)) + value
+            for _, key, value in sorted(keyed)
+        )
+
+    @classmethod
+    def decode(cls, data: bytes, *, from_client: bool) -> "TransportParameters":
+        """Decode and check. Raises PeerError TRANSPORT_PARAMETER_ERROR."""
+        values: dict[str, Any] = {}
+        seen: set[int] = set()
+        at = 0
+        try:
+            while at < len(data):
+                key, at = varint.decode(data, at)
+                length, at = varint.decode(data, at)
+                value, at = data[at : at + length], at + length
+                if at > len(data):
+                    raise _error("a parameter is cut short")
+                if key in seen:
+                    raise _error(f"parameter {key:#x} twice")
+                seen.add(key)
+                if key in _KNOWN:
+                    name, kind = _KNOWN[key]
+                    values[name] = _decode_value(name, kind, value)
+        except PeerError as error:
+            raise _error(error.reason) from None
+        params = cls(**values)
+        _check(params, from_client)
+        return params
+
+
+def _error(reason: str) -> PeerError:
+    return PeerError(TRANSPORT_PARAMETER_ERROR, reason)
+
+
+def _encode_value(kind: str, value: Any) -> bytes:
+    if kind == _VARINT:
+        return varint.encode(value)
+    if kind == _BYTE:
+        return bytes((value,))
+    return b"" if kind == _EMPTY else bytes(value)
+
+
+def _decode_value(name: str, kind: str, value: bytes) -> Any:
+    if kind == _RAW:
+        return value
+    if kind == _EMPTY:
+        if value:
+            raise _error(f"{name} has a value")
+        return True
+    if kind == _BYTE:
+        if len(value) != 1:
+            raise _error(f"{name} has {len(value)} bytes")
+        return value[0]
+    number, at = varint.decode(value, 0)
+    if at != len(value):
+        raise _error(f"{name} has bytes left over")
+    return number
+
+
+# name -> (smallest, largest), RFC 9000 section 18.2 and noq `transport_parameters.rs`
+_RANGES: Final = {
+    "max_udp_payload_size": (1200, varint.MAX),
+    "ack_delay_exponent": (0, 20),
+    "max_ack_delay": (0, (1 << 14) - 1),
+    "active_connection_id_limit": (2, varint.MAX),
+    "initial_max_streams_bidi": (0, 1 << 60),
+    "initial_max_streams_uni": (0, 1 << 60),
+    "initial_max_path_id": (0, (1 << 32) - 1),
+    "observed_address_role": (0, 2),
+    "max_nat_traversal_addresses": (1, 255),
+}
+_CID_NAMES = (
+    *("original_destination_connection_id", "initial_source_connection_id"),
+    "retry_source_connection_id",
+)
+
+
+def _check(params: TransportParameters, from_client: bool) -> None:
+    for name, (low, high) in _RANGES.items():
+        value = getattr(params, name)
+        if value is not None and not low <= value <= high:
+            raise _error(f"{name} of {value}")
+    for name in _CID_NAMES:
+        cid = getattr(params, name)
+        if cid is not None and len(cid) > 20:
+            raise _error(f"{name} has {len(cid)} bytes")
+    token = params.stateless_reset_token
+    if token is not None and len(token) != 16:
+        raise _error(f"stateless_reset_token has {len(token)} bytes")
+    delay = params.min_ack_delay
+    if delay is not None and delay > params.max_ack_delay * 1000:
+        raise _error("min_ack_delay exceeds max_ack_delay")
+    if from_client and any(getattr(params, name) is not None for name in _SERVER_ONLY):
+        raise _error("a client sent a parameter that only servers send")
