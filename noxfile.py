@@ -41,7 +41,7 @@ TEST = (
     "pytest-xdist>=3.8",
     "trustme>=1.2",
 )
-LINT = ("codespell>=2.4", "import-linter==2.16", "ruff==0.17.6")
+LINT = ("codespell>=2.4", "import-linter==2.16", "packaging>=25", "ruff==0.17.6")
 TYPES = (*TEST, "mypy==2.4.1", "nox>=2026.4")
 
 
