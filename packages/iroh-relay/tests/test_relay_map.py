@@ -3,6 +3,7 @@
 import pytest
 
 from iroh_base.errors import InvalidInputError, IrohError, IrohErrorKind
+from iroh_base.relay_url import RelayUrl
 from iroh_relay.relay_map import RelayConfig, RelayMap
 
 BAD = ["bad", "", "https://", "b.example", "http://[::1"]
@@ -64,6 +65,8 @@ def test_remove_and_contains() -> None:
     relays = RelayMap.from_urls(["https://b.example", "ftp://x"])
     assert relays.contains("https://B.example")
     assert "https://b.example/" in relays
+    assert RelayUrl("https://b.example") in relays
+    assert relays.get(RelayUrl("https://b.example")) == relays.get("https://b.example/")
     assert 5 not in relays
     assert relays.remove("https://b.example")
     assert not relays.remove("https://b.example")

@@ -39,7 +39,9 @@ class RelayConfig:
         return f"RelayConfig(url={self.url!r}, quic_port={self.quic_port}, auth_token={token!r})"
 
 
-def _parse(url: str) -> RelayUrl:
+def _parse(url: str | RelayUrl) -> RelayUrl:
+    if isinstance(url, RelayUrl):
+        return url
     if not isinstance(url, str):
         raise TypeError(f"argument must be str, not {type(url).__name__}")
     try:
@@ -80,7 +82,7 @@ class RelayMap:
         return cls()
 
     @classmethod
-    def from_urls(cls, urls: list[str]) -> "RelayMap":
+    def from_urls(cls, urls: Iterable[str]) -> "RelayMap":
         """A map of `urls`, each with address discovery on the default port.
 
         Raises `IrohError` (INTERNAL) if one of them is no URL.
@@ -115,18 +117,18 @@ class RelayMap:
             self._relays[url] = copy
             self._changed()
 
-    def remove(self, url: str) -> bool:
+    def remove(self, url: str | RelayUrl) -> bool:
         """Take a relay out; whether it was there. Raises `IrohError` (INTERNAL) for a bad URL."""
         if self._relays.pop(_parse(url), None) is None:
             return False
         self._changed()
         return True
 
-    def contains(self, url: str) -> bool:
+    def contains(self, url: str | RelayUrl) -> bool:
         """Whether this relay is in the map. Raises `IrohError` (INTERNAL) for a bad URL."""
         return _parse(url) in self._relays
 
-    def get(self, url: str) -> RelayConfig | None:
+    def get(self, url: str | RelayUrl) -> RelayConfig | None:
         """A copy of a relay's configuration. Raises `IrohError` (INTERNAL) for a bad URL."""
         config = self._relays.get(_parse(url))
         return None if config is None else replace(config)
@@ -156,7 +158,7 @@ class RelayMap:
         return True
 
     def __contains__(self, url: object) -> bool:
-        return isinstance(url, str) and self.contains(url)
+        return isinstance(url, str | RelayUrl) and self.contains(url)
 
     def __iter__(self) -> Iterator[RelayConfig]:
         """Copies of the configurations, in the order of the URLs."""

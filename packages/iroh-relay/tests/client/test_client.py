@@ -437,7 +437,8 @@ async def test_async_with() -> None:
     async with client:
         await client.connected()
         assert client.url == URL
-    assert stream.closed == 3.0
+    assert stream.closed is not None
+    assert stream.closed > 2
 
 
 async def test_planned_failure_text_is_shown() -> None:

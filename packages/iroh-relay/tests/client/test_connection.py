@@ -51,7 +51,9 @@ class Bench:
     async def leave(self) -> None:
         self.task.cancel()
         await asyncio.wait((self.task,))
-        await self.connection.close(graceful=True)
+        closing = asyncio.create_task(self.connection.close(graceful=True))
+        await self.clock.advance(3.1)
+        await closing
         await settle()
         assert self.clock.pending == 0
 
@@ -192,6 +194,21 @@ async def test_goodbye_sends_what_waits_if_the_transport_takes_it() -> None:
     bench.stream.taking.set()
     await bench.leave()
     assert [frame[-1] for frame in bench.stream.take(4)] == [0, 1, 2, 3, 4]
+    assert bench.stream.closed == 3.0
+
+
+async def test_goodbye_to_a_transport_that_takes_nothing_is_cut_off() -> None:
+    bench = Bench()
+    await settle()
+    bench.stream.taking.clear()
+    bench.send(b"x")
+    bench.task.cancel()
+    closing = asyncio.create_task(bench.connection.close(graceful=True))
+    await bench.clock.advance(2.9)
+    assert bench.stream.closed is None
+    await bench.clock.advance(0.2)
+    assert bench.stream.closed == 0.0
+    await closing
 
 
 async def test_control_frames_that_are_tolerated(caplog: pytest.LogCaptureFixture) -> None:

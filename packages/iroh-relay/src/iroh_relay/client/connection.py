@@ -114,13 +114,26 @@ class Connection:
     async def close(self, graceful: bool) -> None:
         """Free everything; if `graceful`, say goodbye and let what waits leave, for up to 3 s."""
         self._keepalive.stop()
+        linger = 0.0
+        try:
+            if graceful:
+                linger = await self._finish()
+        finally:
+            await self._stream.close(linger)
+            if self._backlog is not None:
+                self._backlog.cancel()
+
+    async def _finish(self) -> float:
+        """Let the outbox leave; the seconds that are left for the transport's buffer, perhaps 0."""
+        end = self._clock.now() + CLOSE_TIMEOUT
+        self._flush()
         if self._backlog is not None:
-            self._backlog.cancel()
-        if graceful:
-            while self._outbox and not self._stream.writing_paused:
-                if not self._write(self._outbox.pop()):
-                    break
-        await self._stream.close(CLOSE_TIMEOUT if graceful else 0.0)
+            try:
+                async with deadline(self._clock, CLOSE_TIMEOUT):
+                    await asyncio.wait((self._backlog,))
+            except TimeoutError:
+                return 0.0
+        return max(end - self._clock.now(), 0.0)
 
     # Receiving
 

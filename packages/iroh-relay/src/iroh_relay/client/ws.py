@@ -99,6 +99,12 @@ def connector(prefer_ipv6: bool = False, resolver: Resolver | None = None) -> ai
     )
 
 
+def _retrieved(future: asyncio.Future[None]) -> None:
+    """Why a connection was lost is told by `receive`; asyncio must not complain elsewhere."""
+    if not future.cancelled():
+        future.exception()
+
+
 class _WebSocket(aiohttp.ClientWebSocketResponse):
     """aiohttp's WebSocket, with the few things the relay client needs to see and do beyond it."""
 
@@ -114,8 +120,7 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
         self.transport = connection.transport
         self.lost = connection.protocol.closed
         if self.lost is not None:
-            # Why a connection was lost is told by receive(); asyncio must not complain here.
-            self.lost.add_done_callback(lambda lost: lost.cancelled() or lost.exception())
+            self.lost.add_done_callback(_retrieved)
 
     @property
     def writing_paused(self) -> bool:
@@ -133,6 +138,7 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
         # future that it waits for is shared with later senders and marked as being awaited. Whoever
         # runs a coroutine has to take that mark back, as a task does, or nobody else can wait.
         waiting_for._asyncio_future_blocking = False  # noqa: SLF001 - asyncio's future protocol
+        waiting_for.add_done_callback(_retrieved)
         sending.close()
 
 
