@@ -148,8 +148,8 @@ async def test_nonsense_over_udp_is_not_answered(
 
 async def test_slow_and_silent_connections_are_closed(make_tcp: Callable[..., TcpServer]) -> None:
     server = make_tcp(idle_timeout=0.05)
-    address = local_addr(server._sock)
-    await server.start()
+    address = local_addr(server._listener._sock)
+    server.start()
     try:
         for data in (b"", b"\0", b"\0\x40half a message"):
             reader, writer = await asyncio.open_connection(*address)
@@ -166,8 +166,8 @@ async def test_a_client_that_does_not_read_is_closed(
     make_tcp: Callable[..., TcpServer], query: Callable[..., bytes], metrics: Metrics
 ) -> None:
     server = make_tcp(idle_timeout=0.1)
-    await server.start()
-    client = socket.create_connection(local_addr(server._sock))
+    server.start()
+    client = socket.create_connection(local_addr(server._listener._sock))
     client.setblocking(False)
     request = query(ORIGIN, "SOA")
     flood = (len(request).to_bytes(2) + request) * 1000
@@ -195,8 +195,8 @@ async def test_connections_are_limited_in_all_and_per_host(
     for limits in ({"max_connections": 2}, {"max_per_host": 2}):
         metrics.dns_tcp_refused = 0
         server = make_tcp(**limits)
-        address = local_addr(server._sock)
-        await server.start()
+        address = local_addr(server._listener._sock)
+        server.start()
         try:
             kept = []
             for _ in range(2):

@@ -84,7 +84,6 @@ async def test_addresses_are_known_only_while_it_runs(config: Config) -> None:
 
 async def test_a_port_in_use_is_said_and_everything_is_given_back(config: Config) -> None:
     taken = bind_tcp(IPv4Address("127.0.0.1"), 0, "test")
-    taken.listen()
     port = local_addr(taken).port
     try:
         at_http = dataclasses.replace(config, http=dataclasses.replace(config.http, port=port))

@@ -34,6 +34,8 @@ __all__ = ["main"]
 
 PROGRAM = "iroh-dns-server"
 USAGE_ERROR = 2
+DESCRIPTORS = 8192
+"""Descriptors to ask for: every connection that our limits allow, and some."""
 LOG_VARIABLE = "IROH_DNS_LOG"
 """Environment variable with a level of `logging`, for example DEBUG; default WARNING."""
 
@@ -133,8 +135,22 @@ def _address(option: str, text: str) -> SocketAddr:
     return address
 
 
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as we may: the usual soft limit of 1024 is one busy minute."""
+    if sys.platform == "win32":
+        return
+    import resource  # not there on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _run(config: Config) -> None:
     """Serve until a signal comes."""
+    _raise_descriptor_limit()
     server = DnsServer(config)
     if sys.platform == "win32":  # its default loop has no add_reader, which DNS over UDP needs
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:

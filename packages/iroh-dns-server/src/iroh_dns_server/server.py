@@ -121,9 +121,9 @@ class DnsServer:
             limiter=self._limiter,
             clock=self._clock,
         )
-        sock = bind_tcp(config.bind_addr, config.port, "http")
+        sock = bind_tcp(config.bind_addr, config.port, "http", config.listen_backlog)
         app = make_app(handlers, self.metrics)
-        server = HttpServer(sock, app, self.metrics, backlog=config.listen_backlog)
+        server = HttpServer(sock, app, self.metrics)
         self._stack.push_async_callback(server.close)
         await server.start()
         self._http_addr = local_addr(sock)
@@ -136,7 +136,7 @@ class DnsServer:
         self._stack.push_async_callback(udp.close)
         tcp = TcpServer(tcp_socket, service, self.metrics)
         self._stack.push_async_callback(tcp.close)
-        await tcp.start()
+        tcp.start()
         udp.start()
         self._dns_addr = local_addr(udp_socket)
 

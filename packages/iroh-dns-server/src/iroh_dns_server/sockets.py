@@ -17,6 +17,8 @@ __all__ = ["bind_dns", "bind_tcp", "local_addr"]
 
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL = 60, 15
 """Seconds; upstream TCP_KEEPALIVE_TIME and TCP_KEEPALIVE_INTERVAL."""
+BACKLOG = 1024
+"""Connections the kernel keeps ready; upstream DEFAULT_LISTEN_BACKLOG."""
 PORT_ATTEMPTS = 20
 """Tries to find a port that is free for both UDP and TCP."""
 UDP_RECEIVE_BUFFER = 1024 * 1024
@@ -25,13 +27,15 @@ UDP_RECEIVE_BUFFER = 1024 * 1024
 Address = IPv4Address | IPv6Address
 
 
-def bind_tcp(address: Address | None, port: int, name: str) -> socket.socket:
-    """A bound TCP socket for the listener `name`. Raises `BindError`."""
-    return _bind(socket.SOCK_STREAM, address, port, name)
+def bind_tcp(
+    address: Address | None, port: int, name: str, backlog: int = BACKLOG
+) -> socket.socket:
+    """A listening TCP socket for what errors call `name`. Raises `BindError`."""
+    return _bind(socket.SOCK_STREAM, address, port, name, backlog)
 
 
 def bind_dns(address: Address | None, port: int) -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket on the same address and port. Raises `BindError`.
+    """A UDP and a listening TCP socket on the same address and port. Raises `BindError`.
 
     Port 0 asks for a port that is free for both.
     """
@@ -55,23 +59,25 @@ def local_addr(sock: socket.socket) -> SocketAddr:
     return SocketAddr(host, port)
 
 
-def _bind(kind: socket.SocketKind, address: Address | None, port: int, name: str) -> socket.socket:
+def _bind(
+    kind: socket.SocketKind, address: Address | None, port: int, name: str, backlog: int = 0
+) -> socket.socket:
     every = "::" if socket.has_ipv6 else "0.0.0.0"
     host = every if address is None else str(address)
     try:
-        return _open(kind, host, port)
+        return _open(kind, host, port, backlog)
     except OSError as error:
         no_ipv6 = error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
         if not (address is None and host == "::" and no_ipv6):
             raise _explain(error, host, port, name) from None
     try:
-        return _open(kind, "0.0.0.0", port)
+        return _open(kind, "0.0.0.0", port, backlog)
     except OSError as error:
         raise _explain(error, "0.0.0.0", port, name) from None
 
 
-def _open(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
-    """A bound socket. Raises OSError."""
+def _open(kind: socket.SocketKind, host: str, port: int, backlog: int) -> socket.socket:
+    """A bound socket; a TCP socket also listens. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, kind)
     try:
@@ -85,6 +91,8 @@ def _open(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_RECEIVE_BUFFER)
         sock.bind((host, port))
+        if kind == socket.SOCK_STREAM:
+            sock.listen(backlog)
     except BaseException:
         sock.close()
         raise

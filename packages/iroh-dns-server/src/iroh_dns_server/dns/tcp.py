@@ -13,6 +13,7 @@ import socket
 from collections import Counter
 
 from iroh_dns_server.dns.service import DnsService, Pending
+from iroh_dns_server.listener import Listener
 from iroh_dns_server.metrics import Metrics
 
 __all__ = ["TcpServer"]
@@ -26,12 +27,14 @@ MAX_CONNECTIONS = 512
 """Connections at a time; a further one is closed at once."""
 MAX_PER_HOST = 64
 """Connections at a time from one address."""
+READ_LIMIT = 4096
+"""Bytes that asyncio reads ahead of us, twice; a larger message still arrives, in parts."""
 FAIRNESS = 16
 """Pipelined queries answered before other tasks get their turn."""
 
 
 class TcpServer:
-    """Serves DNS on `sock`, a bound TCP socket that it then owns."""
+    """Serves DNS on `sock`, a listening TCP socket that it then owns."""
 
     def __init__(
         self,
@@ -42,36 +45,32 @@ class TcpServer:
         idle_timeout: float = IDLE_TIMEOUT,
         max_connections: int = MAX_CONNECTIONS,
         max_per_host: int = MAX_PER_HOST,
-        backlog: int = 1024,
     ) -> None:
-        self._sock = sock
         self._service = service
         self._metrics = metrics
         self._idle_timeout = idle_timeout
         self._max_connections = max_connections
         self._max_per_host = max_per_host
-        self._backlog = backlog
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(sock, self._protocol)
         self._connections: set[asyncio.Task[None]] = set()
         self._hosts: Counter[str] = Counter()
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Begin to accept connections."""
-        self._server = await asyncio.start_server(
-            self._on_connection, sock=self._sock, backlog=self._backlog
-        )
+        self._listener.start()
 
     async def close(self) -> None:
         """Stop accepting and end every connection. Idempotent."""
-        if self._server is None:
-            self._sock.close()
-            return
-        self._server.close()
+        await self._listener.close()
         connections = list(self._connections)
         for task in connections:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
-        await self._server.wait_closed()
+
+    def _protocol(self) -> asyncio.BaseProtocol:
+        """A protocol for a new connection."""
+        reader = asyncio.StreamReader(limit=READ_LIMIT)
+        return asyncio.StreamReaderProtocol(reader, self._on_connection)
 
     def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Start a task for a new connection, or refuse it."""

@@ -6,6 +6,7 @@ import socket
 
 from aiohttp import web
 
+from iroh_dns_server.listener import Listener
 from iroh_dns_server.metrics import Metrics
 
 __all__ = ["HttpServer"]
@@ -30,7 +31,7 @@ class _Refuse(asyncio.Protocol):
 
 
 class HttpServer:
-    """Serves `app` on `sock`, a bound TCP socket that it then owns."""
+    """Serves `app` on `sock`, a listening TCP socket that it then owns."""
 
     def __init__(
         self,
@@ -38,13 +39,10 @@ class HttpServer:
         app: web.Application,
         metrics: Metrics,
         *,
-        backlog: int = 1024,
         max_connections: int = MAX_CONNECTIONS,
         idle_timeout: float = IDLE_TIMEOUT,
     ) -> None:
-        self._sock = sock
         self._metrics = metrics
-        self._backlog = backlog
         self._max_connections = max_connections
         self._runner = web.AppRunner(
             app,
@@ -55,24 +53,17 @@ class HttpServer:
             auto_decompress=False,  # a packet is never compressed, and a bomb always is
             shutdown_timeout=SHUTDOWN_TIMEOUT,
         )
-        self._listener: asyncio.Server | None = None
+        self._listener = Listener(sock, self._protocol)
 
     async def start(self) -> None:
         """Begin to accept connections."""
         await self._runner.setup()
-        self._listener = await asyncio.get_running_loop().create_server(
-            self._protocol, sock=self._sock, backlog=self._backlog
-        )
+        self._listener.start()
 
     async def close(self) -> None:
         """Stop accepting, let the requests under way end, close every connection. Idempotent."""
-        if self._listener is None:
-            self._sock.close()
-        else:
-            self._listener.close()
+        await self._listener.close()
         await self._runner.cleanup()
-        if self._listener is not None:
-            await self._listener.wait_closed()
 
     def _protocol(self) -> asyncio.BaseProtocol:
         """A protocol for a new connection."""
