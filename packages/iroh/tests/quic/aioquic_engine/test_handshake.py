@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quic_sim import ALPN, connect, make_net
 
-from iroh.quic.aioquic_engine import core as core_module
-from iroh.quic.aioquic_engine import hello, params
+from iroh.quic.aioquic_engine import handshake_core, hello, params
 from iroh.quic.aioquic_engine.certificate import decode_spki, encode_spki
 from iroh.quic.aioquic_engine.opaque import OpaqueText
 from iroh.quic.aioquic_engine.packets import parse_first
@@ -163,7 +162,7 @@ def test_exported_keying_material():
 def context_class(kind):
     """Connections made inside use another TLS class: one end becomes evil."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core_module, "RawKeyContext", kind)
+        patch.setattr(handshake_core, "RawKeyContext", kind)
         yield
 
 

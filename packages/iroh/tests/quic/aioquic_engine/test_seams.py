@@ -10,6 +10,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.recovery import QuicPacketRecovery
 
 from iroh.quic.aioquic_engine.core import Core
+from iroh.quic.aioquic_engine.handshake_core import HandshakeCore
 from iroh.quic.aioquic_engine.receiving import ReceiveHalf
 from iroh.quic.aioquic_engine.recovery import Recovery
 from iroh.quic.aioquic_engine.sending import SendHalf
@@ -172,6 +173,7 @@ def test_recovery_method_exists(name):
     ("ours", "theirs"),
     [
         (Core, QuicConnection),
+        (HandshakeCore, QuicConnection),
         (StreamCore, QuicConnection),
         (RawKeyContext, tls.Context),
         (Recovery, QuicPacketRecovery),
