@@ -23,9 +23,9 @@ ORIGIN = "dns.iroh.link."
 async def relay() -> AsyncIterator[tuple[str, Callable[[], dict[str, int]]]]:
     """Run the relay on a free port; give its URL and how to read its counters."""
     from iroh_base import SocketAddr
-    from iroh_relay.server import RelayConfig, RelayServer
+    from iroh_relay.server import RelayServer, RelayServerConfig
 
-    config = RelayConfig(http_bind_addr=SocketAddr(str(LOOPBACK), 0))
+    config = RelayServerConfig(http_bind_addr=SocketAddr(str(LOOPBACK), 0))
     async with RelayServer(config) as server:
         yield str(server.http_url), server.metrics.as_dict
 

@@ -23,7 +23,7 @@ from iroh_base import AddrFilter, SocketAddr
 from iroh_dns_server.config import Config, DnsConfig, HttpConfig, RateLimit
 from iroh_dns_server.server import DnsServer
 from iroh_relay.server import RelayServer
-from iroh_relay.server.config import RelayConfig
+from iroh_relay.server.config import RelayServerConfig
 
 ORIGIN = "test.example."
 LOOPBACK = IPv4Address("127.0.0.1")
@@ -31,7 +31,7 @@ LOOPBACK = IPv4Address("127.0.0.1")
 
 @pytest.fixture
 async def relay():
-    config = RelayConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))
+    config = RelayServerConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))
     async with RelayServer(config) as server:
         yield server
 
@@ -146,7 +146,7 @@ async def test_the_home_relay_comes_and_goes(bind, relay) -> None:
 
 
 async def test_a_restarted_relay_is_found_again(bind) -> None:
-    config = RelayConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))
+    config = RelayServerConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))
     first = RelayServer(config)
     await first.start()
     addr, url = first.http_addr, str(first.http_url)
@@ -159,7 +159,7 @@ async def test_a_restarted_relay_is_found_again(bind) -> None:
     await first.close()
     while (await status.updated()).is_connected:
         pass
-    async with RelayServer(RelayConfig(http_bind_addr=addr)):
+    async with RelayServer(RelayServerConfig(http_bind_addr=addr)):
         await server.online()
         await echo(client, EndpointAddr(server.id(), url), 1000)
 

@@ -28,7 +28,7 @@ from iroh_base.errors import IrohError
 
 from . import __version__
 from .config_file import ConfigError, FileConfig, load_config, parse_addr
-from .server import RelayConfig, RelayServer
+from .server import RelayServer, RelayServerConfig
 
 __all__ = ["main"]
 
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _relay_config(options: argparse.Namespace) -> RelayConfig:
+def _relay_config(options: argparse.Namespace) -> RelayServerConfig:
     """What to run. Raises `ConfigError` if that is nothing, or nothing that we can."""
     if options.config_path is None and not options.dev:
         raise ConfigError(_NO_TLS)
@@ -102,10 +102,10 @@ def _relay_config(options: argparse.Namespace) -> RelayConfig:
         addr = parse_addr(options.http_bind_addr, "--http-bind-addr")
     else:
         addr = file.http_bind_addr or (_DEV_ADDR if options.dev else _DEFAULT_ADDR)
-    return RelayConfig(http_bind_addr=addr)
+    return RelayServerConfig(http_bind_addr=addr)
 
 
-async def _serve(config: RelayConfig) -> None:
+async def _serve(config: RelayServerConfig) -> None:
     """Serve until a signal says stop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

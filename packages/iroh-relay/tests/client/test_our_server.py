@@ -9,7 +9,7 @@ from iroh_relay.client import RelayClient, probe_latency
 from iroh_relay.protos import MAX_BATCH_CONTENTS, MAX_SINGLE_CONTENTS
 from iroh_relay.relay_map import RelayConfig
 from iroh_relay.server import Access, ClientRequest, RelayServer
-from iroh_relay.server import RelayConfig as ServerConfig
+from iroh_relay.server import RelayServerConfig as ServerConfig
 
 LOOPBACK = SocketAddr("127.0.0.1", 0)
 

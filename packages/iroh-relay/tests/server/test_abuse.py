@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from iroh_relay.protos.auth import ClientAuth, ServerChallenge
 from iroh_relay.protos.frames import EndpointGone, Ping, Pong, encode_datagrams
-from iroh_relay.server import ClientRequest, Everyone, RelayConfig, RelayServer
+from iroh_relay.server import ClientRequest, Everyone, RelayServer, RelayServerConfig
 from iroh_relay.server.access import Access
 
 from .conftest import LOOPBACK
@@ -23,7 +23,7 @@ from .peer import PATIENCE, Peer, connect, secret, websocket_frame
 @contextlib.asynccontextmanager
 async def server_with(**settings: float) -> AsyncIterator[RelayServer]:
     """A relay with other limits."""
-    config = RelayConfig(http_bind_addr=LOOPBACK, **settings)  # type: ignore[arg-type]
+    config = RelayServerConfig(http_bind_addr=LOOPBACK, **settings)  # type: ignore[arg-type]
     async with RelayServer(config) as server:
         yield server
 
@@ -200,7 +200,7 @@ async def test_a_stuck_reader_does_not_hurt_others_and_is_dropped() -> None:
             if endpoint_id == secret(2).public():
                 gone.set()
 
-    config = RelayConfig(http_bind_addr=LOOPBACK, write_timeout=0.2)
+    config = RelayServerConfig(http_bind_addr=LOOPBACK, write_timeout=0.2)
     async with (
         RelayServer(config, access=Watch()) as server,
         connect(server, 1) as a,

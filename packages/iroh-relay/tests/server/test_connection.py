@@ -17,7 +17,7 @@ from iroh_relay.protos.frames import (
 )
 from iroh_relay.protos.versions import ProtocolVersion
 from iroh_relay.server.clients import Clients
-from iroh_relay.server.config import RelayConfig
+from iroh_relay.server.config import RelayServerConfig
 from iroh_relay.server.connection import ClientConnection
 from iroh_relay.server.metrics import RelayMetrics
 
@@ -30,8 +30,8 @@ V1, V2 = ProtocolVersion.V1, ProtocolVersion.V2
 class Bench:
     """A registry, and connections over fake streams."""
 
-    def __init__(self, config: RelayConfig | None = None) -> None:
-        self.config = config or RelayConfig()
+    def __init__(self, config: RelayServerConfig | None = None) -> None:
+        self.config = config or RelayServerConfig()
         self.metrics = RelayMetrics()
         self.clients = Clients(self.metrics, max_inactive=4, max_sent_to=100)
         self.clock = ManualClock()
@@ -191,7 +191,7 @@ async def test_unknown_destinations_are_dropped_and_counted() -> None:
 
 
 async def test_checking_unknown_destinations_is_limited() -> None:
-    bench = Bench(RelayConfig(max_point_checks=2))
+    bench = Bench(RelayServerConfig(max_point_checks=2))
     async with bench.connection(1) as (stream, task):
         for seed in (8, 9):
             await stream.feed(to(seed))
@@ -212,7 +212,7 @@ async def test_a_batch_without_segment_size_becomes_a_single_datagram() -> None:
 
 
 async def test_a_slow_recipient_costs_the_sender_nothing() -> None:
-    bench = Bench(RelayConfig(queue_depth=10))
+    bench = Bench(RelayServerConfig(queue_depth=10))
     async with bench.connection(1) as (sender, task), bench.connection(2) as (recipient, _):
         recipient.block()
         for _ in range(1000):
@@ -225,7 +225,7 @@ async def test_a_slow_recipient_costs_the_sender_nothing() -> None:
 
 
 async def test_a_client_that_does_not_read_is_dropped() -> None:
-    bench = Bench(RelayConfig(write_timeout=0.02))
+    bench = Bench(RelayServerConfig(write_timeout=0.02))
     async with bench.connection(1) as (sender, _), bench.connection(2) as (recipient, task):
         recipient.block()
         await sender.feed(to(2))
@@ -236,7 +236,7 @@ async def test_a_client_that_does_not_read_is_dropped() -> None:
 
 
 async def test_a_flood_of_pings_from_one_that_does_not_read_is_bounded() -> None:
-    bench = Bench(RelayConfig(queue_depth=10))
+    bench = Bench(RelayServerConfig(queue_depth=10))
     async with bench.connection(1) as (stream, task):
         stream.block()
         for _ in range(1000):

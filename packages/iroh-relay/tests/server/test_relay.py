@@ -27,8 +27,8 @@ from iroh_relay.server import (
     ClientRequest,
     Everyone,
     ListenError,
-    RelayConfig,
     RelayServer,
+    RelayServerConfig,
     RelayServerError,
 )
 
@@ -103,7 +103,7 @@ async def test_a_newer_connection_takes_over(relay: RelayServer, version: str) -
 
 
 async def test_closing_the_relay_drops_everybody_without_a_word() -> None:
-    server = RelayServer(RelayConfig(http_bind_addr=LOOPBACK))
+    server = RelayServer(RelayServerConfig(http_bind_addr=LOOPBACK))
     await server.start()
     async with connect(server, 1) as a, connect(server, 2) as b:
         a.send_datagram(b, b"x")
@@ -126,7 +126,7 @@ async def test_closing_the_relay_drops_everybody_without_a_word() -> None:
 
 
 async def test_a_server_starts_once_and_knows_its_address() -> None:
-    server = RelayServer(RelayConfig(http_bind_addr=LOOPBACK))
+    server = RelayServer(RelayServerConfig(http_bind_addr=LOOPBACK))
     with pytest.raises(RelayServerError, match="not been started"):
         _ = server.http_addr
     async with server:
@@ -135,7 +135,7 @@ async def test_a_server_starts_once_and_knows_its_address() -> None:
         with pytest.raises(RelayServerError, match="only once"):
             await server.start()
         with pytest.raises(ListenError, match="in use"):
-            await RelayServer(RelayConfig(http_bind_addr=server.http_addr)).start()
+            await RelayServer(RelayServerConfig(http_bind_addr=server.http_addr)).start()
 
 
 async def test_the_frame_restarting_is_never_sent(relay: RelayServer) -> None:
@@ -168,7 +168,7 @@ class Tokens:
 
 @contextlib.asynccontextmanager
 async def _guarded(access: object):  # type: ignore[no-untyped-def]
-    config = RelayConfig(http_bind_addr=LOOPBACK)
+    config = RelayServerConfig(http_bind_addr=LOOPBACK)
     async with RelayServer(config, access=access) as server:  # type: ignore[arg-type]
         yield server
 
@@ -269,7 +269,7 @@ async def test_a_hook_that_never_answers_is_cut_off() -> None:
             await asyncio.Event().wait()
             return DENY
 
-    config = RelayConfig(http_bind_addr=LOOPBACK, handshake_timeout=0.1)
+    config = RelayServerConfig(http_bind_addr=LOOPBACK, handshake_timeout=0.1)
     async with RelayServer(config, access=Sleepy()) as server:
         peer = await Peer.upgrade(server)
         with pytest.raises(AssertionError, match="hung up"):

@@ -1,7 +1,7 @@
 """The relay server: forwards sealed datagrams between endpoints that cannot reach each other."""
 
 from .access import ALLOW, DENY, Access, AccessControl, ClientRequest, Everyone
-from .config import RelayConfig
+from .config import RelayServerConfig
 from .errors import ListenError, RelayServerError
 from .metrics import RelayMetrics
 from .server import RelayServer
@@ -16,9 +16,9 @@ __all__ = [
     "ClientRequest",
     "Everyone",
     "ListenError",
-    "RelayConfig",
     "RelayMetrics",
     "RelayServer",
+    "RelayServerConfig",
     "RelayServerError",
     "RelayService",
     "Stream",

@@ -8,14 +8,14 @@ from typing import Final
 
 from iroh_base.addr import SocketAddr
 
-__all__ = ["DEFAULT_HTTP_BIND_ADDR", "RelayConfig"]
+__all__ = ["DEFAULT_HTTP_BIND_ADDR", "RelayServerConfig"]
 
 DEFAULT_HTTP_BIND_ADDR: Final = SocketAddr("::", 80)
 """`http_bind_addr` if none is given (`main.rs`, `DEFAULT_HTTP_PORT`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RelayConfig:
+class RelayServerConfig:
     """Settings of one `RelayServer`; none of them changes while it runs."""
 
     http_bind_addr: SocketAddr = DEFAULT_HTTP_BIND_ADDR

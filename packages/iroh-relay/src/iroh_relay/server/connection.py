@@ -23,7 +23,7 @@ from ..protos.frames import Ping, Pong, Status, decode_client_to_relay, minimal
 from ..protos.frames.types import parse_id
 from ..protos.versions import ProtocolVersion
 from .clients import Clients
-from .config import RelayConfig
+from .config import RelayServerConfig
 from .keepalive import Clock, Keepalive, Timer
 from .metrics import RelayMetrics
 from .outbox import Outbox
@@ -46,7 +46,7 @@ class ClientConnection:
         version: ProtocolVersion,
         clients: Clients,
         metrics: RelayMetrics,
-        config: RelayConfig,
+        config: RelayServerConfig,
         clock: Clock | None = None,
     ) -> None:
         self.endpoint_id = endpoint_id

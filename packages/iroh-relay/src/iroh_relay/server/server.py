@@ -1,6 +1,6 @@
 """A whole relay server: the listening socket, the HTTP face, and the relay behind it.
 
-async with RelayServer(RelayConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))) as server:
+async with RelayServer(RelayServerConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))) as server:
     print(server.http_url)
     await server.wait_closed()
 """
@@ -15,7 +15,7 @@ from iroh_base.keys import PublicKey
 from iroh_base.relay_url import RelayUrl
 
 from .access import AccessControl
-from .config import RelayConfig
+from .config import RelayServerConfig
 from .errors import RelayServerError
 from .http import HttpServer, RelayHttp
 from .listen import bound_addr, listening_socket
@@ -39,7 +39,7 @@ class RelayServer:
 
     def __init__(
         self,
-        config: RelayConfig | None = None,
+        config: RelayServerConfig | None = None,
         *,
         access: AccessControl | None = None,
         metrics: RelayMetrics | None = None,

@@ -21,7 +21,7 @@ from ..protos.handshake import ServerHandshake
 from ..protos.versions import ProtocolVersion
 from .access import DENY, Access, AccessControl, ClientRequest, Everyone
 from .clients import Clients
-from .config import RelayConfig
+from .config import RelayServerConfig
 from .connection import ClientConnection
 from .metrics import RelayMetrics
 from .stream import Stream
@@ -49,11 +49,11 @@ class RelayService:
 
     def __init__(
         self,
-        config: RelayConfig | None = None,
+        config: RelayServerConfig | None = None,
         access: AccessControl | None = None,
         metrics: RelayMetrics | None = None,
     ) -> None:
-        self.config = config or RelayConfig()
+        self.config = config or RelayServerConfig()
         self.metrics = metrics or RelayMetrics()
         self._access: AccessControl = access or Everyone()
         self._unique = UniquePerDay()
