@@ -157,7 +157,8 @@ async def test_a_failed_write_is_reported_to_everyone_it_took_down(
     finally:
         other.close()
     assert await store.put(b"b", payload(1)) is PutOutcome.INSERTED
-    assert "disk full" in caplog.text
+    assert caplog.text.count("writes began to fail: disk full") == 1
+    assert caplog.text.count("writes work again") == 1
 
 
 async def test_a_cancelled_put_disturbs_nobody(store: SqliteStore) -> None:
@@ -216,9 +217,18 @@ async def test_a_file_that_is_not_ours_is_refused_and_left_alone(tmp_path: Path)
     await SqliteStore.open(tmp_path).close()  # the lock was given back each time
 
 
-async def test_a_read_that_fails_is_our_error(store: SqliteStore, tmp_path: Path) -> None:
+async def test_reads_that_fail_are_our_error_and_told_once(
+    store: SqliteStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = sqlite3.connect(tmp_path / DATABASE_NAME, isolation_level=None)
-    other.execute("DROP TABLE signed_packets")
-    other.close()
-    with pytest.raises(StoreError, match="cannot be read"):
-        await store.get(KEY)
+    try:
+        other.execute("ALTER TABLE signed_packets RENAME TO gone")
+        for _ in range(3):
+            with pytest.raises(StoreError, match="cannot be read"):
+                await store.get(KEY)
+        other.execute("ALTER TABLE gone RENAME TO signed_packets")
+    finally:
+        other.close()
+    assert await store.get(KEY) is None
+    assert caplog.text.count("reads began to fail") == 1
+    assert caplog.text.count("reads work again") == 1

@@ -93,7 +93,7 @@ class DnsService:
         try:
             zone = await self._zones.load(pending.question.public_key)
         except StoreError as error:
-            logger.error("a DNS lookup failed: %s", error)
+            logger.debug("a DNS lookup failed: %s", error)  # the store tells the operator
             self._metrics.store_errors += 1
             failure = Answer(SERVFAIL, authoritative=False)
             return self._render(pending.query, failure, pending.udp)

@@ -142,7 +142,7 @@ class PkarrHandlers:
         self._metrics.store_errors += 1
         if isinstance(error, StoreBusyError):
             return error_reply(503, error.message(), {"Retry-After": "1"})
-        logger.error("an HTTP request failed: %s", error)
+        logger.debug("an HTTP request failed: %s", error)  # the store tells the operator
         return error_reply(500, error.message())
 
     def _too_far_ahead(self, timestamp_us: int) -> str:

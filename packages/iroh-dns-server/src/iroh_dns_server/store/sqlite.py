@@ -18,6 +18,7 @@ from pathlib import Path
 
 from iroh_dns_server.errors import StoreError
 from iroh_dns_server.store.base import DNS_OFFSET, Expired, PutOutcome, payload_timestamp
+from iroh_dns_server.store.health import Health
 from iroh_dns_server.store.writer import DEFAULT_MAX_BATCH, DEFAULT_MAX_QUEUE, Writer
 
 __all__ = ["DATABASE_NAME", "LOCK_NAME", "SqliteStore"]
@@ -76,6 +77,7 @@ class SqliteStore:
         self._lock = lock
         self._writer = writer
         self._closed = False
+        self._health = Health(logger, "reads")
 
     @classmethod
     def open(
@@ -137,7 +139,9 @@ class SqliteStore:
                 "SELECT payload FROM signed_packets WHERE public_key = ?", (public_key,)
             ).fetchall()  # all: a cursor that is not exhausted keeps its snapshot of the log
         except sqlite3.Error as error:
+            self._health.failed(error)
             raise StoreError(f"the packet store cannot be read ({error})") from error
+        self._health.worked()
         return found[0][0] if found else None
 
     async def expire(self, before_us: int, limit: int) -> Expired:

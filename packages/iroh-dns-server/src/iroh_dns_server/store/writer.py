@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from iroh_dns_server.errors import StoreBusyError, StoreError
+from iroh_dns_server.store.health import Health
 
 __all__ = ["DEFAULT_MAX_BATCH", "DEFAULT_MAX_QUEUE", "Writer"]
 
@@ -66,6 +67,7 @@ class Writer:
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._health = Health(logger, "writes")
         self._finished = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="iroh-dns-store", daemon=True)
         self._thread.start()
@@ -117,10 +119,12 @@ class Writer:
                 job.rows = self._connection.execute(job.statement, job.parameters).fetchall()
             self._connection.execute("COMMIT")
         except (sqlite3.Error, OverflowError) as error:
-            logger.error("packet store: a group of %d writes failed: %s", len(batch), error)
+            self._health.failed(error)
             self._rollback()
             for job in batch:
                 job.error = StoreError(f"the packet store cannot be written ({error})")
+        else:
+            self._health.worked()
 
     def _rollback(self) -> None:
         """Leave the transaction, if sqlite has not done so itself (it does on a full disk)."""
