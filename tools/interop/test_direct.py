@@ -130,7 +130,7 @@ async def test_stream_reset_and_stop(pair: Pair) -> None:
         assert (await stopped)["code"] == 78
 
 
-async def test_server_preference_of_alpns(pair: Pair) -> None:
+async def test_one_of_several_alpns(pair: Pair) -> None:
     """A listener with several ALPNs settles on the one that was dialled."""
     await join(pair, ("interop/other/0", ALPN, "interop/third/0"))
 
