@@ -16,7 +16,7 @@ from iroh.quic.aioquic_engine.recovery import Recovery
 from iroh.quic.aioquic_engine.sending import SendHalf
 from iroh.quic.aioquic_engine.stream_core import StreamCore
 from iroh.quic.aioquic_engine.streams import Stream, StreamLimit
-from iroh.quic.aioquic_engine.tls import RawKeyContext
+from iroh.quic.tls.context import RawKeyContext
 
 CONNECTION_METHODS = [
     "_alpn_handler",

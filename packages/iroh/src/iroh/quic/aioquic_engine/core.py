@@ -32,7 +32,6 @@ from aioquic.quic.packet_builder import QuicPacketBuilder, QuicPacketBuilderStop
 
 from iroh.quic.aioquic_engine.handshake_core import MAX_DATAGRAM_SIZE, HandshakeCore
 from iroh.quic.aioquic_engine.log import QUIET
-from iroh.quic.aioquic_engine.opaque import OpaqueText
 from iroh.quic.aioquic_engine.recovery import Recovery
 from iroh.quic.aioquic_engine.shared import Shared
 from iroh.quic.api import PathStats
@@ -44,6 +43,7 @@ from iroh.quic.errors import (
     TimedOut,
     TransportError,
 )
+from iroh.quic.tls.opaque import OpaqueText
 
 logger = logging.getLogger(__name__)
 

@@ -28,12 +28,12 @@ from iroh.quic.aioquic_engine.connection import AioquicConnection
 from iroh.quic.aioquic_engine.incoming import MAX_HELD, AioquicIncoming
 from iroh.quic.aioquic_engine.packets import FirstPacket
 from iroh.quic.aioquic_engine.shared import CONNECTION_ID_LENGTH, Shared
-from iroh.quic.aioquic_engine.tls import check_alpns
 from iroh.quic.aioquic_engine.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
 from iroh.quic.api import Connection, Incoming, QuicEndpoint, Received, Rng, ServerConfig
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.errors import CONNECTION_REFUSED
+from iroh.quic.tls.context import check_alpns
 from iroh_base import SecretKey
 
 INVALID_TOKEN = 0xB  # RFC 9000 section 20.1

@@ -20,15 +20,15 @@ from aioquic.quic.connection import (
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicHeader, QuicProtocolVersion
 
 from iroh.quic.aioquic_engine import params
-from iroh.quic.aioquic_engine.certificate import RawKeyCertificate, RawKeySigner
 from iroh.quic.aioquic_engine.log import QUIET
 from iroh.quic.aioquic_engine.shared import CONNECTION_ID_LENGTH, Shared
 from iroh.quic.aioquic_engine.signals import Signals
 from iroh.quic.aioquic_engine.stream_core import StreamCore
 from iroh.quic.aioquic_engine.streams import crypto_stream
-from iroh.quic.aioquic_engine.tls import RawKeyContext
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import VersionMismatch
+from iroh.quic.tls.certificate import RawKeyCertificate, RawKeySigner
+from iroh.quic.tls.context import RawKeyContext
 
 MAX_DATAGRAM_SIZE = 1200
 """UDP payload sent: what every QUIC path carries (RFC 9000 section 14), relays included."""

@@ -33,9 +33,9 @@ from aioquic import tls
 from aioquic._buffer import Buffer
 from cryptography.hazmat.primitives import hashes
 
-from iroh.quic.aioquic_engine import hello
-from iroh.quic.aioquic_engine.certificate import RawKeyCertificate, RawKeySigner, decode_spki
-from iroh.quic.aioquic_engine.opaque import OpaqueText
+from iroh.quic.tls import hello
+from iroh.quic.tls.certificate import RawKeyCertificate, RawKeySigner, decode_spki
+from iroh.quic.tls.opaque import OpaqueText
 from iroh_base import IrohError, PublicKey, SecretKey, Signature
 
 MAX_MESSAGE = 16384
