@@ -1,6 +1,7 @@
 """Which names are ours, and what is said about the rest."""
 
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import dns.message
 import dns.name
@@ -14,15 +15,15 @@ SOA = "ns.x. admin.x. 7 10800 3600 604800 300"
 KEY = "y" * 52
 
 
-def authority(*origins: str, **settings) -> Authority:
+def authority(*origins: str, **settings: Any) -> Authority:
     return Authority(DnsConfig(origins=origins, default_soa=SOA, **settings))
 
 
-def decide(of: Authority, name: str, rdtype="TXT", **kwargs) -> Answer | KeyQuestion:
+def decide(of: Authority, name: str, rdtype: str = "TXT", **kwargs: Any) -> Answer | KeyQuestion:
     return of.decide(parse_query(dns.message.make_query(name, rdtype, **kwargs).to_wire()))
 
 
-def reply(of: Authority, name: str, rdtype="TXT", **kwargs) -> dns.message.Message:
+def reply(of: Authority, name: str, rdtype: str = "TXT", **kwargs: Any) -> dns.message.Message:
     query = parse_query(dns.message.make_query(name, rdtype, **kwargs).to_wire())
     decision = of.decide(query)
     if isinstance(decision, KeyQuestion):
@@ -146,7 +147,7 @@ def test_names_between_two_origins_exist() -> None:
         ({"rr_ns": "a..b"}, "dns.rr_ns:"),
     ],
 )
-def test_bad_settings_are_named(settings, path: str) -> None:
+def test_bad_settings_are_named(settings: dict[str, Any], path: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Authority(DnsConfig(**settings))
     assert str(caught.value).startswith(path)

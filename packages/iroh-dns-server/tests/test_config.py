@@ -1,5 +1,6 @@
 """The configuration file: what is taken, and how well it is explained what is not."""
 
+import sys
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -170,14 +171,14 @@ def test_the_default_data_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IROH_DNS_DATA_DIR", "/named")
     assert config.default_data_dir() == Path("/named")
     monkeypatch.delenv("IROH_DNS_DATA_DIR")
-    monkeypatch.setattr(config.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
     assert config.default_data_dir() == Path("/xdg/iroh-dns")
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.setenv("HOME", "/home/me")
     assert config.default_data_dir() == Path("/home/me/.local/share/iroh-dns")
-    monkeypatch.setattr(config.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert config.default_data_dir() == Path("/home/me/Library/Application Support/iroh-dns")
-    monkeypatch.setattr(config.sys, "platform", "win32")
+    monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("APPDATA", "/appdata")
     assert config.default_data_dir() == Path("/appdata/iroh-dns")

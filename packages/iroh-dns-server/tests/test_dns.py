@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
@@ -265,7 +266,7 @@ async def test_the_answer_comes_from_where_the_question_went(
     server = UdpServer(udp_socket, service, metrics)
     server.start()
     hosts = ["127.0.0.1"]
-    if udp_module.sys.platform == "linux":
+    if sys.platform == "linux":
         hosts.append("127.1.2.3")  # the whole of 127/8 is local there
     if udp_socket.family == socket.AF_INET6 and wildcard is None:
         hosts.append("::1")

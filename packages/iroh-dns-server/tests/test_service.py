@@ -212,7 +212,7 @@ async def test_a_zone_read_while_its_packet_changed_is_not_kept(
     st.integers(0, 100),
     st.booleans(),
 )
-def test_no_request_makes_it_raise(changes, cut: int, udp: bool) -> None:
+def test_no_request_makes_it_raise(changes: list[tuple[int, int]], cut: int, udp: bool) -> None:
     wire = bytearray(dns.message.make_query(f"_iroh.{'y' * 52}.{ORIGIN}", "TXT").to_wire())
     for position, value in changes:
         wire[position % len(wire)] = value

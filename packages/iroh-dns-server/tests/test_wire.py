@@ -1,6 +1,7 @@
 """Queries in, answers out: dnspython is the judge."""
 
 import struct
+from typing import Any
 
 import dns.edns
 import dns.flags
@@ -36,7 +37,7 @@ QUESTION = b"\x01a\x00\x00\x10\x00\x01"
 OPT = b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)
 
 
-def make(name=NAME, rdtype="TXT", **kwargs) -> Query:
+def make(name: str = NAME, rdtype: str = "TXT", **kwargs: Any) -> Query:
     return parse_query(dns.message.make_query(name, rdtype, **kwargs).to_wire())
 
 
@@ -193,7 +194,9 @@ def test_arbitrary_bytes_raise_only_our_errors(wire: bytes) -> None:
     st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
     st.booleans(),
 )
-def test_mutated_queries_are_refused_or_answered_well(labels, changes, edns) -> None:
+def test_mutated_queries_are_refused_or_answered_well(
+    labels: list[bytes], changes: list[tuple[int, int]], edns: bool
+) -> None:
     name = dns.name.Name([*labels, b""])
     message = dns.message.make_query(name, "TXT", use_edns=0 if edns else -1)
     wire = bytearray(message.to_wire())

@@ -55,9 +55,16 @@ def test_names_and_types(make_zone: Callable[..., Zone]) -> None:
 
 def test_a_name_that_exists_is_never_denied(make_zone: Callable[..., Zone]) -> None:
     zone = make_zone(("a.b.c", 6, "A", "10.0.0.1"))
-    for name in ((b"a", b"b", b"c"), (b"b", b"c"), (b"c",), ()):
+    present: tuple[tuple[bytes, ...], ...] = ((b"a", b"b", b"c"), (b"b", b"c"), (b"c",), ())
+    for name in present:
         assert zone.lookup(name, TXT) == Answer(NOERROR)
-    for name in ((b"x",), (b"a",), (b"a", b"c"), (b"x", b"a", b"b", b"c")):
+    missing: tuple[tuple[bytes, ...], ...] = (
+        (b"x",),
+        (b"a",),
+        (b"a", b"c"),
+        (b"x", b"a", b"b", b"c"),
+    )
+    for name in missing:
         assert zone.lookup(name, TXT) == Answer(NXDOMAIN)
 
 
@@ -115,8 +122,8 @@ def test_what_a_key_may_not_say_is_left_out(publisher: Callable[[int], Any]) -> 
         message.answer.append(dns.rrset.from_text(owner, 1, rdclass, rdtype, text))
     zone = Zone.from_packet(who.z32, message.to_wire())
     for name in ((), (b"n",)):
-        for rdtype in (2, 6, TXT, ANY):
-            assert zone.lookup(name, rdtype).answers == 0
+        for number in (2, 6, TXT, ANY):
+            assert zone.lookup(name, number).answers == 0
 
 
 def test_a_bad_record_does_not_take_the_others_along(publisher: Callable[[int], Any]) -> None:
@@ -159,7 +166,9 @@ TEXTS = dict(
     st.lists(st.sampled_from(TYPES), min_size=1, max_size=6),
     st.lists(st.tuples(st.integers(12, 2000), st.integers(0, 255)), max_size=5),
 )
-def test_mutated_packets_make_a_zone_whose_answers_can_be_read(types, changes) -> None:
+def test_mutated_packets_make_a_zone_whose_answers_can_be_read(
+    types: list[str], changes: list[tuple[int, int]]
+) -> None:
     z32 = "y" * 52
     message = dns.message.Message(id=0)
     for number, rdtype in enumerate(types):
