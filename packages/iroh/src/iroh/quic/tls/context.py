@@ -162,6 +162,11 @@ class RawKeyContext(tls.Context):
 
     # -- messages ------------------------------------------------------------------------------
 
+    @property
+    def holds_partial_message(self) -> bool:
+        """Whether a message began whose end has not come."""
+        return bool(self._receive_buffer)
+
     def handle_message(self, input_data: bytes, output_buf: dict[tls.Epoch, Buffer]) -> None:
         """Take handshake bytes. Raises Alert; never holds more than one message of 16 KiB."""
         super().handle_message(input_data, output_buf)
