@@ -93,7 +93,10 @@ class _Datagrams(asyncio.DatagramProtocol):
             self.answer.set_exception(exc)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.error_received(exc or ConnectionError("socket closed"))
+        if exc is None:
+            self.answer.cancel()  # we closed it ourselves: nobody waits for the answer any more
+        else:
+            self.error_received(exc)
 
 
 async def _datagrams(
