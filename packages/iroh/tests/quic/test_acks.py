@@ -31,9 +31,9 @@ def test_range_set_against_a_set(steps, probe, above):
         if isinstance(step, tuple):
             ranges.add(*step)
             model.update(range(step[0], step[1] + 1))
-        elif step % 5 == 0:
-            ranges.remove_below(step)
-            model = {n for n in model if n >= step}
+        else:
+            ranges.add(step, step)
+            model.add(step)
     assert numbers(ranges) == model
     assert all(a <= b for a, b in zip(ranges.firsts, ranges.lasts, strict=True))
     gaps = zip(ranges.lasts, ranges.firsts[1:], strict=False)
@@ -187,6 +187,23 @@ def test_an_acknowledged_ack_shortens_the_next_and_a_late_packet_is_still_told()
     assert taken is not None
     assert taken[0] == [(202, 220), (200, 200)]
     assert taken[1] == 1_000_000, "the delay is that of the largest number"
+    tracker.on_acked(220)
+    tracker.received(221, 221, 1, 4.0)
+    taken = tracker.take(4.0)
+    assert taken is not None
+    assert taken[0][-1] == (200, 200), "the ACK up to 220 may be one that did not tell of it"
+    tracker.on_acked(221)
+    tracker.received(222, 222, 1, 4.0)
+    assert tracker.take(4.0) == ([(222, 222)], 0, None)
+
+
+def test_a_late_packet_between_an_ack_and_its_acknowledgement_is_told():
+    tracker = usual()
+    tracker.received(201, 210, 10, 1.0)
+    tracker.take(1.0)
+    tracker.received(200, 200, 1, 1.1)
+    tracker.on_acked(210)
+    assert tracker.take(1.1) == ([(0, 210)], 100_000, None)
 
 
 def test_long_acks_ask_for_a_ping():
@@ -213,6 +230,9 @@ def test_immediate_ack():
     tracker.want_ack(1.0)
     assert tracker.ack_due(1.0)
     assert tracker.take(1.0) == ([(0, 0)], 0, None)
+    tracker.on_acked(0)
+    tracker.want_ack(2.0)
+    assert tracker.take(2.0) is None, "all is told"
 
 
 def test_ack_frequency_replaces_the_table():

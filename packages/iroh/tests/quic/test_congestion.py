@@ -134,15 +134,17 @@ def test_cubic_makes_room_when_its_share_shrinks():
     assert controller._top == pytest.approx(70_000 * 0.85)
 
 
-def test_cubic_does_not_count_the_time_the_application_slept():
+@pytest.mark.parametrize("before", [0, 2])
+def test_cubic_does_not_count_the_time_the_application_slept(before):
     rtt, lively, sleepy = steady(), Cubic(MTU, 100_000), Cubic(MTU, 100_000)
     for controller in (lively, sleepy):
+        controller.on_ack(MTU, 0.9, 1.0, rtt, True)
         controller.on_congestion(1.0, 1.0)
-        rounds(controller, 2, 1.0, rtt)
+        rounds(controller, before, 1.0, rtt)
     for n in range(100):
         sleepy.on_ack(MTU, 1.0 + n, 2.0 + n, rtt, True)
     rounds(sleepy, 1, 101.0, rtt)
-    rounds(lively, 1, 1.0 + 2 * RTT, rtt)
+    rounds(lively, 1, 1.0 + before * RTT, rtt)
     assert sleepy.window == pytest.approx(lively.window, rel=0.02)
 
 

@@ -3,10 +3,13 @@
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iroh.quic.congestion import NewReno
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.recovery import MAX_SILENT, NEVER, PathRecovery, Recovery, SentRun
+from iroh.quic.reordering import Reordering, covers
 
 SIZE = 1200
 CHUNK = 1000
@@ -501,3 +504,56 @@ def test_discarded_keys_tell_nobody():
     assert sender.sink.lost == sender.sink.acked == []
     assert sender.path.bytes_in_flight == 0
     assert sender.path.next_timeout() == NEVER
+
+
+# -- reordering ----------------------------------------------------------------------------------
+
+
+def test_a_path_that_reorders_is_given_more_packets_and_more_time():
+    sender = Sender()
+    patience = sender.recovery.reordering
+    sender.send(20, 0.0)
+    sender.ack(0.1, (10, 10))
+    sender.ack(0.101, (0, 12))
+    assert patience.packet_threshold == 13
+    sender.ack(0.101, (0, 19))
+    sender.send(20, 1.0)
+    sender.ack(1.1, (30, 39), (0, 27))
+    assert sender.sink.lost == [(0, 8000, False)], "28 and 29 may still come"
+    sender.recovery.on_timeout(sender.recovery.next_timeout())
+    assert len(sender.sink.lost) == 2
+    sender.ack(1.13, (0, 39))
+    assert patience.patience == pytest.approx(1.125)
+    sender.send(2, 2.0)
+    sender.ack(2.1, (41, 41))
+    later = sender.path.rtt.loss_delay() * 1.125
+    assert sender.recovery.loss_time == pytest.approx(2.0 + later)
+
+
+def test_patience_is_bounded_and_ends_with_the_path():
+    reordering = Reordering()
+    for n in range(1, 40):
+        reordering.begin()
+        reordering.add([SentRun(n, n, 1.0, SIZE)])
+        assert reordering.check([(0, 1000 * n)], 1000 * n, 0.0)
+    assert (reordering.packet_threshold, reordering.patience) == (128, 1.0)
+    for _ in range(40):
+        reordering.begin()
+        reordering.add([SentRun(5, 5, 1.0, SIZE)])
+        assert reordering.check([(0, 6)], 6, 0.0)
+    assert reordering.patience == 2.0
+    reordering.reset()
+    assert (reordering.packet_threshold, reordering.patience) == (3, 1.0)
+
+
+@given(st.sets(st.integers(0, 200)), st.integers(0, 200))
+def test_covers(numbers, pn):
+    ranges: list[tuple[int, int]] = []
+    for n in sorted(numbers, reverse=True):
+        if ranges and ranges[-1][0] == n + 1:
+            ranges[-1] = (n, ranges[-1][1])
+        else:
+            ranges.append((n, n))
+    end = covers(ranges, pn)
+    assert (end >= 0) == (pn in numbers)
+    assert end < 0 or (set(range(pn, end + 1)) <= numbers and end + 1 not in numbers)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iroh.quic.congestion import Cubic
-from iroh.quic.recovery import NEVER, PACKET_THRESHOLD, PathRecovery, Recovery, SentRun
+from iroh.quic.recovery import NEVER, PathRecovery, Recovery, SentRun
 
 CHUNK = 3
 
@@ -122,12 +122,16 @@ class Model:
             self.real.probes = 0
 
     def _detect(self) -> None:
-        delay = self.path.rtt.loss_delay()
+        patience = self.real.reordering
+        delay = self.path.rtt.loss_delay() * patience.patience
         late = {
             pn
             for pn, packet in self.packets.items()
             if pn < self.largest
-            and (pn <= self.largest - PACKET_THRESHOLD or packet.time + delay <= self.now)
+            and (
+                pn <= self.largest - self.real.reordering.packet_threshold
+                or packet.time + delay <= self.now
+            )
         }
         self._take(late, self.lost)
         waiting = [packet.time + delay for pn, packet in self.packets.items() if pn < self.largest]

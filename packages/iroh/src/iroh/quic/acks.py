@@ -91,15 +91,6 @@ class RangeSet:
             self.floor = lasts[0] + 1
             del firsts[0], lasts[0]
 
-    def remove_below(self, number: int) -> None:
-        """Forget everything below `number`."""
-        keep = bisect_left(self.lasts, number)
-        del self.firsts[:keep], self.lasts[:keep]
-        if self.firsts and self.firsts[0] < number:
-            self.firsts[0] = number
-        if number > self.floor:
-            self.floor = number
-
     def largest(self) -> int:
         """Give the largest number, -1 when empty."""
         return self.lasts[-1] if self.lasts else -1
@@ -143,6 +134,7 @@ class AckTracker:
         "_ect0",
         "_ect1",
         "_eliciting",
+        "_fresh_from",
         "_largest_told",
         "_largest_when",
         "_lazy",
@@ -170,6 +162,7 @@ class AckTracker:
         self._lazy = 0  # packets that elicit no ACK since then
         self._largest_when = 0.0  # arrival of the largest number
         self._largest_told = -1
+        self._fresh_from = 0  # ACKs with a smaller largest number do not tell of all that we have
         self._told_floor = -1  # the peer knows that we have what we have up to here
         self._ect0 = self._ect1 = self._ce = 0
 
@@ -199,8 +192,11 @@ class AckTracker:
         count = last - first + 1
         if last > top:
             self._largest_when = now
-        if first <= self._told_floor:
-            self._told_floor = first - 1  # late, but the peer shall hear of it
+        if first <= self._largest_told:
+            # Late. ACKs sent so far do not tell of it, so that they arrive proves nothing any more.
+            self._fresh_from = self._largest_told + 1
+            if first <= self._told_floor:
+                self._told_floor = first - 1
         if ecn:
             self._count_ecn(ecn, count)
         if not eliciting:
@@ -278,7 +274,7 @@ class AckTracker:
         self._due = False
         self._eliciting = self._lazy = 0
         if not ranges:
-            return None
+            return None  # `want_ack` with all told
         self._largest_told = ranges[0][1]
         delay = int((now - self._largest_when) * 1e6)
         counts = (self._ect0, self._ect1, self._ce)
@@ -294,7 +290,7 @@ class AckTracker:
 
     def on_ack_of_ack(self, largest: int) -> None:
         """Stop telling of packets up to `largest`: the peer has an ACK that told of them."""
-        if largest > self._told_floor:
+        if largest > self._told_floor and largest >= self._fresh_from:
             self._told_floor = largest
 
     def on_acked(self, largest: int) -> None:

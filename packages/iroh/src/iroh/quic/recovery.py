@@ -14,18 +14,15 @@ from collections.abc import Callable, Sequence
 
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.path_recovery import PROBES, PathRecovery
+from iroh.quic.reordering import Reordering, covers
 from iroh.quic.sent import Part, SentRun, Slice, StreamSink, Token, tell
 
 __all__ = ["Part", "PathRecovery", "Recovery", "SentRun", "Slice", "StreamSink", "Token"]
 
-PACKET_THRESHOLD = 3
-"""kPacketThreshold (RFC 9002 section 6.1.1)."""
 PERSISTENT_PERIODS = 3
 """kPersistentCongestionThreshold, in probe timeouts (RFC 9002 section 7.6.1)."""
 MAX_SILENT = 128
 """Packets kept that elicit no ACK; nobody promises to acknowledge them (noq keeps 1000)."""
-MAX_SUSPECTS = 64
-"""Runs watched for a spurious loss; with more than that lost, the loss was real."""
 FIRST_SKIP_BITS = 6
 """The first packet number left out is one of 0..63 (noq PacketNumberFilter)."""
 NEVER = float("inf")
@@ -41,6 +38,7 @@ class Recovery:
     path: what it shares with the other spaces.
     data: it is the 1-RTT space: packets are skipped, the peer's ACK delay counts.
     next: the next packet number, before any skip. largest_acked: -1 before the first ACK.
+    reordering: how patient loss detection is.
     loss_time: when a packet that was overtaken is lost at the latest.
     probes: packets to send that the congestion window does not hold back; the sender counts down.
     pto_allowed: False for the 1-RTT space until the handshake is confirmed (section 6.2.1).
@@ -51,7 +49,6 @@ class Recovery:
         "_ect_told",
         "_firsts",
         "_in_flight",
-        "_judging",
         "_last_eliciting",
         "_next_skip",
         "_rng",
@@ -59,7 +56,6 @@ class Recovery:
         "_silent",
         "_skip_bits",
         "_skipped",
-        "_suspects",
         "data",
         "largest_acked",
         "loss_time",
@@ -67,6 +63,7 @@ class Recovery:
         "path",
         "probes",
         "pto_allowed",
+        "reordering",
     )
 
     def __init__(
@@ -82,6 +79,7 @@ class Recovery:
         self.data = data
         self.next = 0
         self.largest_acked = -1
+        self.reordering = Reordering()
         self.loss_time = NEVER
         self.probes = 0
         self.pto_allowed = True
@@ -91,8 +89,6 @@ class Recovery:
         self._silent = 0  # outstanding packets that elicit no ACK
         self._last_eliciting = 0.0
         self._ect_told = self._ce_told = 0  # the peer's ECN counts
-        self._suspects: list[list[float]] = []  # see _suspect
-        self._judging = False
         self._rng = rng
         self._skipped: list[int] = []  # at most 62: they lie ever farther apart
         self._skip_bits = FIRST_SKIP_BITS
@@ -160,14 +156,16 @@ class Recovery:
         """
         largest = ranges[0][1]
         skipped = self._skipped
-        if largest >= self.next or (skipped and _covers(ranges, skipped[-1])):
+        if largest >= self.next or (skipped and covers(ranges, skipped[-1]) >= 0):
             raise PeerError(PROTOCOL_VIOLATION, _UNSENT)
         advanced = largest > self.largest_acked
         if advanced:
             self.largest_acked = largest
         path = self.path
-        if self._suspects:
-            self._check_spurious(ranges, now)
+        if self.reordering.suspects:
+            since = now - 2 * path.pto()  # older ones are lost (msquic's bound)
+            if self.reordering.check(ranges, self.largest_acked, since):
+                path.congestion.on_spurious()
         batch = self._take_acked(ranges)
         if not batch:
             return 0
@@ -282,8 +280,7 @@ class Recovery:
         self._ect_told, self._ce_told = ect0, ce
         if new_ce and path.congestion.on_congestion(sent, now, True):
             path.congestion_events += 1
-            self._judging = False
-            self._suspects.clear()
+            self.reordering.settle()
 
     # -- losses ----------------------------------------------------------------------------------
 
@@ -291,8 +288,8 @@ class Recovery:
         """Find, take out and report what is lost; set `loss_time` for what may be soon."""
         runs = self._runs
         largest = self.largest_acked
-        behind = largest - PACKET_THRESHOLD
-        delay = self.path.rtt.loss_delay()
+        behind = largest - self.reordering.packet_threshold
+        delay = self.path.rtt.loss_delay() * self.reordering.patience
         count = 0
         self.loss_time = NEVER
         for run in runs:
@@ -322,13 +319,12 @@ class Recovery:
         if congested:
             if path.congestion.on_congestion(congested[-1].time, now):
                 path.congestion_events += 1
-                self._judging = True
-                self._suspects.clear()
-            self._suspect(congested)
+                self.reordering.begin()
+            self.reordering.add(congested)
             if by_ack and self._persistent(lost):
                 path.congestion.on_persistent_congestion()
                 path.rtt.forget_minimum()
-                self._judging = False
+                self.reordering.reset()
         if self.data and path.mtud.check_black_hole(now):
             path.congestion.on_mtu(path.mtud.mtu)
         tell(lost, True)
@@ -367,38 +363,6 @@ class Recovery:
             elif run.time - start > period:
                 return True
         return False
-
-    def _suspect(self, lost: list[SentRun]) -> None:
-        """Remember what was lost in this congestion event, in case it arrives after all."""
-        if not self._judging:
-            return
-        if len(self._suspects) + len(lost) > MAX_SUSPECTS:
-            self._judging = False
-            self._suspects.clear()
-            return
-        self._suspects.extend([run.first, run.last, run.time] for run in lost)
-
-    def _check_spurious(self, ranges: Ranges, now: float) -> None:
-        """Undo a congestion event once everything it was blamed on arrived (like noq).
-
-        Looks at the oldest suspect only, until that one arrives, so an ACK costs one search.
-        """
-        suspects = self._suspects
-        if suspects[0][2] + 2 * self.path.pto() < now:
-            self._judging = False  # it is lost indeed (msquic's bound)
-            suspects.clear()
-            return
-        while suspects:
-            oldest = suspects[0]
-            last = _covers(ranges, int(oldest[0]))
-            if not last:
-                return
-            if last - 1 < oldest[1]:
-                oldest[0] = last
-            else:
-                del suspects[0]
-        self._judging = False
-        self.path.congestion.on_spurious()
 
     # -- timers and the end ----------------------------------------------------------------------
 
@@ -458,24 +422,9 @@ class Recovery:
         self.path.bytes_in_flight -= self._in_flight
         self._in_flight = self._silent = self.probes = 0
         self._runs, self._firsts = [], []
-        self._suspects.clear()
-        self._judging = False
+        self.reordering.settle()
         self.loss_time = NEVER
 
     def outstanding(self) -> int:
         """Give the number of packets that are neither acknowledged nor lost."""
         return sum(run.last - run.first + 1 for run in self._runs)
-
-
-def _covers(ranges: Ranges, pn: int) -> int:
-    """Give 1 + the end of the range that `pn` is in, 0 for none. Ranges are largest first."""
-    low, high = 0, len(ranges)
-    while low < high:
-        middle = (low + high) // 2
-        if ranges[middle][0] <= pn:
-            high = middle
-        else:
-            low = middle + 1
-    if low < len(ranges) and ranges[low][1] >= pn:
-        return ranges[low][1] + 1
-    return 0

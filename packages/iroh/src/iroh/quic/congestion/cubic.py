@@ -1,4 +1,4 @@
-"""CUBIC (RFC 9438), with HyStart++ (RFC 9406) in slow start.
+"""CUBIC (RFC 9438, and RFC 8312 where noq follows that), with HyStart++ (RFC 9406) in slow start.
 
 window
   |                     :  /   the cubic: slow around the window of the last loss (w_max),
@@ -17,7 +17,7 @@ BETA = 0.7
 C = 0.4
 """Packets per second cubed (RFC 9438 section 5)."""
 ALPHA = 3.0 * (1.0 - BETA) / (1.0 + BETA)
-"""alpha_cubic: growth that is fair to Reno at BETA (RFC 9438 section 4.3)."""
+"""alpha_cubic: growth per round trip that is fair to Reno at BETA (RFC 9438 section 4.3)."""
 
 
 class Cubic(Controller):
@@ -33,8 +33,7 @@ class Cubic(Controller):
         "_hystart",
         "_k",
         "_last",
-        "_prior",
-        "_reno",
+        "_start",
         "_top",
     )
 
@@ -47,20 +46,16 @@ class Cubic(Controller):
         self._last = NOT_YET  # time of the last ACK
         self._top = 0.0  # w_max
         self._k = 0.0  # seconds from the epoch until the cubic reaches w_max
-        self._reno = 0.0  # w_est: where Reno would be
-        self._prior = 0  # cwnd_prior: the window before the reduction
+        self._start = 0.0  # the window when the epoch began
         self._credit = 0.0  # growth below one byte
-        self._before: tuple[int, int, float, float, float, float, int] | None = None
+        self._before: tuple[int, int, float, float, float, float, float] | None = None
 
     def on_ack(
         self, acked: int, sent: float, now: float, rtt: RttEstimator, app_limited: bool
     ) -> None:
         """Grow: HyStart++ in slow start, along the cubic or Reno's line after it."""
         if app_limited:
-            # Time that the application let pass does not count (RFC 9438 section 5.8).
-            if self._epoch > NOT_YET and now > self._last:
-                self._epoch += now - self._last
-            self._last = now
+            self._pause(now)
             return
         self._last = now
         if self.window >= self.ssthresh:
@@ -72,31 +67,43 @@ class Cubic(Controller):
             if self._hystart.done:
                 self.ssthresh = self.window
 
+    def _pause(self, now: float) -> None:
+        """Leave out the time that the application let pass (RFC 9438 section 5.8)."""
+        if self.window >= self.ssthresh:
+            if self._epoch == NOT_YET:
+                self._start_epoch(now)
+            if self._last > NOT_YET:
+                self._epoch = min(self._epoch + now - self._last, now)
+        self._last = now
+
     def _avoid(self, acked: int, now: float, rtt: float) -> None:
         window, mtu = self.window, self.mtu
         if self._epoch == NOT_YET:
             self._start_epoch(now)
-        top, t = self._top, now - self._epoch
-        self._reno += (ALPHA if self._reno < self._prior else 1.0) * acked * mtu / window
-        if C * (t - self._k) ** 3 * mtu + top < self._reno:
-            if self._reno > window:
-                self.window = int(self._reno)
+        t = now - self._epoch
+        # Where Reno would be by now. By time, as RFC 8312 section 4.2 and noq have it, not by what
+        # was acknowledged, as RFC 9438 has it: where half of the round trips end in a timeout, the
+        # latter gets only two thirds of what a Rust sender gets.
+        reno = self._start + ALPHA * mtu * t / rtt if rtt > 0.0 else 0.0
+        if C * (t - self._k) ** 3 * mtu + self._top < reno:
+            growth = reno - window
+        else:
+            target = C * (t + rtt - self._k) ** 3 * mtu + self._top
+            # At most half as much again per round trip (RFC 9438 section 4.4).
+            growth = (min(target, 1.5 * window) - window) / window * acked
+        if growth <= 0.0:
             return
-        target = C * (t + rtt - self._k) ** 3 * mtu + top
-        if target <= window:
-            return
-        if target > 1.5 * window:
-            target = 1.5 * window  # at most half as much again per round trip (section 4.4)
-        growth = self._credit + (target - window) / window * acked
+        growth = min(growth, acked) + self._credit
         grown = int(growth)
         self._credit = growth - grown
         self.window = window + grown
 
     def _start_epoch(self, now: float) -> None:
+        """Begin congestion avoidance: at the last congestion event, or now without one."""
         window = float(self.window)
-        self._epoch = now
+        self._epoch = self.recovery_start if self.recovery_start > NOT_YET else now
         self._credit = 0.0
-        self._reno = window
+        self._start = window
         if self._top <= window:
             self._top = window
             self._k = 0.0
@@ -116,12 +123,11 @@ class Cubic(Controller):
                 self._epoch,
                 self._top,
                 self._k,
-                self._prior,
+                self._start,
             )
         )
         # Fast convergence: a shrinking share makes room for others (section 4.7).
         self._top = window * (1 + BETA) / 2 if window < self._top else float(window)
-        self._prior = window
         self.window = self.ssthresh = max(int(window * BETA), self.minimum)
         self._epoch = NOT_YET
 
@@ -145,6 +151,5 @@ class Cubic(Controller):
             self._epoch,
             self._top,
             self._k,
-            self._prior,
+            self._start,
         ) = before
-        self._reno = float(self.window)
