@@ -8,6 +8,18 @@ hello, certificate, opaque   messages and keys as bytes
 
 from iroh.quic.frames.base import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT
 from iroh.quic.tls.crypto_stream import CryptoStream
-from iroh.quic.tls.handshake import Handshake, Secret
+from iroh.quic.tls.handshake import Handshake, KeyLog, Secret
+from iroh.quic.tls.tickets import Ticket, TicketStore
 
-__all__ = ["HANDSHAKE", "INITIAL", "ONE_RTT", "ZERO_RTT", "CryptoStream", "Handshake", "Secret"]
+__all__ = [
+    "HANDSHAKE",
+    "INITIAL",
+    "ONE_RTT",
+    "ZERO_RTT",
+    "CryptoStream",
+    "Handshake",
+    "KeyLog",
+    "Secret",
+    "Ticket",
+    "TicketStore",
+]

@@ -70,14 +70,12 @@ _EPOCH_OF_STATE = {
 }
 """The packets in which each state's message has to come (RFC 9001 section 4.1.3)."""
 
-_MAY_ANSWER = frozenset(
-    (
-        tls.ExtensionType.ALPN,
-        tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS,
-        tls.ExtensionType.SUPPORTED_GROUPS,
-        hello.CLIENT_CERTIFICATE_TYPE,
-        hello.SERVER_CERTIFICATE_TYPE,
-    )
+_MAY_ANSWER = (
+    tls.ExtensionType.ALPN,
+    tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS,
+    tls.ExtensionType.SUPPORTED_GROUPS,
+    hello.CLIENT_CERTIFICATE_TYPE,
+    hello.SERVER_CERTIFICATE_TYPE,
 )
 """What a server may put into EncryptedExtensions: only what we sent (RFC 8446 section 4.2)."""
 
@@ -149,6 +147,7 @@ class RawKeyContext(tls.Context):
         self._alpns = list(alpns)
         self._expected_peer = expected_peer
         self._exporter_secret: bytes | None = None
+        self._may_answer: set[int] = set(_MAY_ANSWER)
         self._request_client_certificate = True
         self._shown_key: bytes | None = None
         self._signature_algorithms = [tls.SignatureAlgorithm.ED25519]
@@ -167,6 +166,10 @@ class RawKeyContext(tls.Context):
         """Whether a message began whose end has not come."""
         return bool(self._receive_buffer)
 
+    def allow_answer(self, extension: int) -> None:
+        """Client: allow EncryptedExtensions to carry this one too."""
+        self._may_answer.add(extension)
+
     def handle_message(self, input_data: bytes, output_buf: dict[tls.Epoch, Buffer]) -> None:
         """Take handshake bytes. Raises Alert; never holds more than one message of 16 KiB."""
         super().handle_message(input_data, output_buf)
@@ -184,7 +187,7 @@ class RawKeyContext(tls.Context):
     def _server_handle_hello(
         self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer
     ) -> None:
-        extensions = hello.client_hello_extensions(_whole(input_buf))
+        extensions = hello.client_hello_extensions(whole_message(input_buf))
         if not hello.offers_raw_keys(extensions):
             raise tls.AlertHandshakeFailure(WRONG_KIND)
         offered = hello.alpn_names(extensions)
@@ -195,9 +198,9 @@ class RawKeyContext(tls.Context):
         super()._server_handle_hello(input_buf, initial_buf, handshake_buf)
 
     def _client_handle_encrypted_extensions(self, input_buf: Buffer) -> None:
-        message = _whole(input_buf)
+        message = whole_message(input_buf)
         extensions = hello.encrypted_extensions(message)
-        if not _MAY_ANSWER.issuperset(extensions):
+        if not self._may_answer.issuperset(extensions):
             raise AlertUnsupportedExtension("EncryptedExtensions answer what was not asked")
         if not hello.selects_raw_keys(extensions):
             raise tls.AlertHandshakeFailure(WRONG_KIND)
@@ -268,6 +271,18 @@ class RawKeyContext(tls.Context):
             self._exporter_secret = self.key_schedule.derive_secret(b"exp master")
         super()._setup_traffic_protection(direction, epoch, label)
 
+    @property
+    def exporter_secret(self) -> bytes | None:
+        """The exporter master secret; None before the first application secret."""
+        return self._exporter_secret
+
+    def resumption_secret(self, nonce: bytes) -> bytes:
+        """Derive the secret of a ticket (RFC 8446 section 4.6.1), after both Finished."""
+        assert self.key_schedule is not None
+        algorithm = self.key_schedule.algorithm
+        master = self.key_schedule.derive_secret(b"res master")
+        return tls.hkdf_expand_label(algorithm, master, b"resumption", nonce, algorithm.digest_size)
+
     def export_keying_material(self, length: int, label: bytes, context: bytes) -> bytes:
         """Derive exporter bytes (RFC 8446 section 7.5). Raises ValueError for a bad length."""
         assert self._exporter_secret is not None
@@ -283,6 +298,6 @@ class RawKeyContext(tls.Context):
         return tls.hkdf_expand_label(algorithm, secret, b"exporter", hashed.finalize(), length)
 
 
-def _whole(buf: Buffer) -> bytes:
+def whole_message(buf: Buffer) -> bytes:
     """The whole message, wherever `buf` stands."""
     return buf.data_slice(0, buf.capacity)

@@ -11,13 +11,21 @@ Epochs are numbered like the spaces of `frames`:
 What is known when, on the client / on the server:
 
     alpn, peer_params   EncryptedExtensions / ClientHello     the peer is not proven yet
-    peer                CertificateVerify, both
+    peer                CertificateVerify / the same          at once with them when resumed
     complete            server's Finished / client's Finished
+
+0-RTT (RFC 9001 section 4.6). With a ticket store, a client that has a fitting ticket gets ZERO_RTT
+keys from `start` and finds in `remembered` what it may rely on; a server gets them from `receive`
+when it takes early data. The client learns from `early_data_accepted`, once `alpn` is known,
+whether it was taken; if not, it sends everything again. Whether a server that took it still allows
+what it once allowed is checked here.
+
+Key log lines are those of NSS, which Wireshark reads: | label | client random, hex | secret, hex |
 """
 
 import os
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 from aioquic import tls
 from aioquic._buffer import Buffer
@@ -25,12 +33,17 @@ from aioquic._buffer import Buffer
 from iroh.quic.api import Rng
 from iroh.quic.errors import CRYPTO_ERROR_BASE, PROTOCOL_VIOLATION, PeerError, QuicError
 from iroh.quic.frames.base import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT
-from iroh.quic.tls.context import MAX_MESSAGE, RawKeyContext, check_alpns
+from iroh.quic.tls.client import ClientContext
+from iroh.quic.tls.context import MAX_MESSAGE, check_alpns
 from iroh.quic.tls.crypto_stream import CRYPTO
+from iroh.quic.tls.server import ServerContext
+from iroh.quic.tls.tickets import Ticket, TicketStore
 from iroh_base import SecretKey
 
 Secret = tuple[int, bool, int, bytes]
 """(epoch, is_send, cipher suite of RFC 8446 B.4, traffic secret)."""
+KeyLog = Callable[[str], None]
+"""Takes one line, without its end, of a key log (draft-ietf-tls-keylogfile)."""
 
 _OUT_CAPACITY = MAX_MESSAGE
 _EPOCHS: Final = {
@@ -43,6 +56,14 @@ _NUMBERS: Final = {
     tls.Epoch.ZERO_RTT: ZERO_RTT,
     tls.Epoch.HANDSHAKE: HANDSHAKE,
     tls.Epoch.ONE_RTT: ONE_RTT,
+}
+# (epoch, whether the client sends with it) -> label, draft-ietf-tls-keylogfile section 2.2
+_LABELS: Final = {
+    (ZERO_RTT, True): "CLIENT_EARLY_TRAFFIC_SECRET",
+    (HANDSHAKE, True): "CLIENT_HANDSHAKE_TRAFFIC_SECRET",
+    (HANDSHAKE, False): "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+    (ONE_RTT, True): "CLIENT_TRAFFIC_SECRET_0",
+    (ONE_RTT, False): "SERVER_TRAFFIC_SECRET_0",
 }
 _COMPLETE = (tls.State.CLIENT_POST_HANDSHAKE, tls.State.SERVER_POST_HANDSHAKE)
 _BUGS = (
@@ -62,7 +83,8 @@ class Handshake:
 
     secret_key: our identity. alpns: in order of preference. params: our transport parameters,
     encoded. rng: for the client's random and for tickets; key shares and the server's random come
-    from the system. peer: the 32-byte key that a client dials, None on the server.
+    from the system. peer: the 32-byte key that a client dials, None on the server. ticket_store:
+    the endpoint's store for this role; None for no resumption. keylog: told every secret.
 
     Raises ValueError for ALPNs that cannot be sent.
     """
@@ -75,23 +97,29 @@ class Handshake:
         params: bytes,
         rng: Rng = os.urandom,
         peer: bytes | None = None,
+        ticket_store: TicketStore | None = None,
+        keylog: KeyLog | None = None,
     ) -> None:
         if is_client != (peer is not None):
             raise ValueError("a client knows whom it dials, a server does not")
         self.is_client = is_client
         self.peer_params: bytes | None = None
         """The peer's transport parameters, encoded."""
-        self._context = RawKeyContext(
-            is_client=is_client,
-            secret_key=secret_key,
-            alpns=check_alpns(alpns),
-            transport_parameters=params,
-            expected_peer=peer,
-        )
+        options: Any = {
+            "secret_key": secret_key,
+            "alpns": check_alpns(alpns),
+            "transport_parameters": params,
+            "store": ticket_store,
+        }
+        self._context: ClientContext | ServerContext
         if is_client:
-            self._context.client_random = rng(32)
+            self._context = ClientContext(expected_peer=peer, client_random=rng(32), **options)
+        else:
+            self._context = ServerContext(rng=rng, **options)
         self._context.alpn_cb = self._on_extensions
         self._context.update_traffic_key_cb = self._on_key
+        self._has_store = ticket_store is not None
+        self._keylog = keylog
         self._out = {INITIAL: bytearray(), HANDSHAKE: bytearray(), ONE_RTT: bytearray()}
         self._keys: list[Secret] = []
         self._error: PeerError | None = None
@@ -99,15 +127,18 @@ class Handshake:
 
     # -- driving -------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Client: make the ClientHello."""
+    def start(self, now: float | None = None) -> None:
+        """Client: make the ClientHello. now: seconds, needed with a ticket store."""
+        self._set_time(now)
         self._run(b"")
 
-    def receive(self, epoch: int, data: bytes) -> None:
+    def receive(self, epoch: int, data: bytes, now: float | None = None) -> None:
         """Take CRYPTO bytes in order. Raises PeerError, the same one again after a failure.
 
         Keys and bytes from before the failure can still be taken, to close the connection with.
+        now: seconds, needed with a ticket store (ValueError without).
         """
+        self._set_time(now)
         if self._error is not None:
             raise self._error
         if not data:
@@ -144,6 +175,25 @@ class Handshake:
         return self._context.peer_key
 
     @property
+    def resumed(self) -> bool:
+        """Whether a ticket stood for the certificates."""
+        return self._context.session_resumed
+
+    @property
+    def remembered(self) -> Ticket | None:
+        """Client: the ticket of the connection on whose ALPN and limits our 0-RTT relies.
+
+        None when no 0-RTT was offered.
+        """
+        context = self._context
+        return context.early_ticket if isinstance(context, ClientContext) else None
+
+    @property
+    def early_data_accepted(self) -> bool:
+        """Whether the server takes 0-RTT; False until it said so."""
+        return self._context.early_data_accepted
+
+    @property
     def complete(self) -> bool:
         """Whether the handshake is complete (RFC 9001 section 4.1.1)."""
         return self._context.state in _COMPLETE
@@ -158,6 +208,12 @@ class Handshake:
         return self._context.export_keying_material(length, label, context)
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _set_time(self, now: float | None) -> None:
+        if now is not None:
+            self._context.now = now
+        elif self._has_store:
+            raise ValueError("with a ticket store a handshake needs the time")
 
     def _run(self, data: bytes) -> None:
         buffers = {
@@ -195,4 +251,16 @@ class Handshake:
         self, direction: tls.Direction, epoch: tls.Epoch, suite: tls.CipherSuite, secret: bytes
     ) -> None:
         is_send = direction == tls.Direction.ENCRYPT
-        self._keys.append((_NUMBERS[epoch], is_send, int(suite), secret))
+        number = _NUMBERS[epoch]
+        self._keys.append((number, is_send, int(suite), secret))
+        if self._keylog is None:
+            return
+        self._log(_LABELS[number, is_send == self.is_client], secret)
+        exporter = self._context.exporter_secret
+        if exporter is not None and number == ONE_RTT and is_send != self.is_client:
+            self._log("EXPORTER_SECRET", exporter)
+
+    def _log(self, label: str, secret: bytes) -> None:
+        random = self._context.client_random
+        if self._keylog is not None and random is not None:
+            self._keylog(f"{label} {random.hex()} {secret.hex()}")

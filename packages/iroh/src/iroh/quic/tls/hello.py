@@ -2,13 +2,18 @@
 
     ClientHello          | 01 | length 3 | 03 03 | random 32 | session id <1> | cipher suites <2>
                          | compression methods <1> | extensions <2> |
+    ServerHello          | 02 | length 3 | 03 03 | random 32 | session id <1> | cipher suite 2
+                         | compression method 1 | extensions <2> |
     EncryptedExtensions  | 08 | length 3 | extensions <2> |
     extension            | type 2 | data <2> |
     ALPN data            | list <2> of | name <1> |
+    ticket offer data    | identities <2> of | ticket <2> | obfuscated age 4 | ... | binders <2> |
 
 `<n>` is a block with an n-byte length in front. aioquic parses the same message again for what it
 needs itself; this pass exists for what it loses: ALPNs that are not ASCII, duplicate extensions.
 """
+
+from dataclasses import dataclass
 
 from aioquic._buffer import Buffer, BufferReadError
 from aioquic.tls import AlertDecodeError, AlertIllegalParameter, ExtensionType
@@ -32,6 +37,30 @@ def client_hello_extensions(message: bytes) -> dict[int, bytes]:
         return _extensions(buf)
     except BufferReadError as error:
         raise AlertDecodeError("ClientHello could not be parsed") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHello:
+    """What decides how a ServerHello is taken."""
+
+    random: bytes
+    session_id: bytes
+    suite: int
+    extensions: dict[int, bytes]
+
+
+def server_hello(message: bytes) -> ServerHello:
+    """Read a ServerHello or HelloRetryRequest. Raises decode_error, illegal_parameter."""
+    try:
+        buf = Buffer(data=message)
+        buf.seek(_HEADER + 2)
+        random = buf.pull_bytes(32)
+        session_id = _block(buf, 1)
+        suite = buf.pull_uint16()
+        buf.pull_uint8()
+        return ServerHello(random, session_id, suite, _extensions(buf))
+    except BufferReadError as error:
+        raise AlertDecodeError("ServerHello could not be parsed") from error
 
 
 def encrypted_extensions(message: bytes) -> dict[int, bytes]:
@@ -60,6 +89,18 @@ def alpn_names(extensions: dict[int, bytes]) -> list[bytes]:
     if not buf.eof() or not found or b"" in found:
         raise AlertDecodeError("ALPN could not be parsed")
     return found
+
+
+def offered_ticket_age(extensions: dict[int, bytes]) -> int | None:
+    """Give the obfuscated age of the first ticket that a ClientHello offers; None without one."""
+    try:
+        identities = Buffer(
+            data=_block(Buffer(data=extensions.get(ExtensionType.PRE_SHARED_KEY, b"")), 2)
+        )
+        _block(identities, 2)
+        return identities.pull_uint32()
+    except BufferReadError:
+        return None
 
 
 def offers_raw_keys(extensions: dict[int, bytes]) -> bool:
