@@ -2,8 +2,8 @@
 
 While everything that a congestion event was blamed on may still arrive, it is remembered here. When
 all of it did, the event is undone, as noq does. And each one that arrives makes loss detection more
-patient on this path (RFC 9002 section 6.1.1 allows it; Linux TCP does it), up to bounds: without
-that a path with some jitter gives a tenth of its rate.
+patient on this path (RFC 9002 section 6.1.1 allows it; Linux TCP does it), up to bounds. Simulated
+at 100 Mbit/s, 20 ms and 8 ms of jitter that gave 65 Mbit/s instead of 8.
 """
 
 from collections.abc import Iterable, Sequence
