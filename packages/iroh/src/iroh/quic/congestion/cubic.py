@@ -82,7 +82,7 @@ class Cubic(Controller):
             self._start_epoch(now)
         t = now - self._epoch
         # Where Reno would be by now. By time, as RFC 8312 section 4.2 and noq have it, not by what
-        # was acknowledged, as RFC 9438 has it: simulated at 8 Mbit/s, 40 ms and 20 % loss the latter
+        # was acknowledged, as RFC 9438 has it: at 8 Mbit/s, 40 ms and 20 % loss (simulated) that
         # gave 0.32 Mbit/s, this 0.57.
         reno = self._start + ALPHA * mtu * t / rtt if rtt > 0.0 else 0.0
         if C * (t - self._k) ** 3 * mtu + self._top < reno:
