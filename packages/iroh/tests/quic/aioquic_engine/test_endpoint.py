@@ -7,11 +7,11 @@ from quic_sim import ALPN, CLIENT, SERVER, Wire, connect, make_net, seeded, tran
 
 from iroh.quic.aioquic_engine import Limits, packets
 from iroh.quic.aioquic_engine.incoming import MAX_HELD
-from iroh.quic.aioquic_engine.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
 from iroh.quic.api import ServerConfig
 from iroh.quic.datagrams import Datagrams
 from iroh.quic.errors import ConnectionClosed, ConnectionGone, Reset, TimedOut, VersionMismatch
 from iroh.quic.events import Closed, Connected, Drained, PathChanged
+from iroh.quic.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
 
 OTHER = ("10.9.9.9", 9)
 

@@ -6,6 +6,7 @@ iroh.
 """
 
 from iroh.quic.aioquic_engine.connection import AioquicConnection
-from iroh.quic.aioquic_engine.endpoint import AioquicEndpoint, Limits
+from iroh.quic.aioquic_engine.endpoint import AioquicEndpoint
+from iroh.quic.limits import Limits
 
 __all__ = ["AioquicConnection", "AioquicEndpoint", "Limits"]

@@ -28,12 +28,13 @@ from iroh.quic.aioquic_engine.connection import AioquicConnection
 from iroh.quic.aioquic_engine.incoming import MAX_HELD, AioquicIncoming
 from iroh.quic.aioquic_engine.packets import FirstPacket
 from iroh.quic.aioquic_engine.shared import CONNECTION_ID_LENGTH, Shared
-from iroh.quic.aioquic_engine.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
 from iroh.quic.api import Connection, Incoming, QuicEndpoint, Received, Rng, ServerConfig
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.errors import CONNECTION_REFUSED
+from iroh.quic.limits import Limits
 from iroh.quic.tls.context import check_alpns
+from iroh.quic.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
 from iroh_base import SecretKey
 
 INVALID_TOKEN = 0xB  # RFC 9000 section 20.1
@@ -42,19 +43,6 @@ MIN_RESET_INTERVAL = 0.02
 MAX_OUTBOX = 1024
 """Answers to strangers that wait to be sent; more are dropped."""
 _KEY_LENGTH = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What strangers may cost.
-
-    half_open_soft: from here on a Retry comes first. half_open_hard: from here on attempts are
-    dropped. waiting_bytes: datagrams held for all attempts that wait for a decision.
-    """
-
-    half_open_soft: int = 1024
-    half_open_hard: int = 4096
-    waiting_bytes: int = 8 << 20
 
 
 @dataclass(slots=True)

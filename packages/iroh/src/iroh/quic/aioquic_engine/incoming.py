@@ -9,9 +9,9 @@ waiting  refuse --> CONNECTION_REFUSED
 from typing import TYPE_CHECKING
 
 from iroh.quic.aioquic_engine.packets import FirstPacket
-from iroh.quic.aioquic_engine.tokens import RetryToken
 from iroh.quic.api import Connection, Incoming, ServerConfig
 from iroh.quic.datagrams import Address
+from iroh.quic.tokens import RetryToken
 
 if TYPE_CHECKING:
     from iroh.quic.aioquic_engine.endpoint import AioquicEndpoint
