@@ -1,0 +1,191 @@
+"""Our own connection ids: the ones by which the peer addresses us (RFC 9000 section 5.1).
+
+    path 0    seq 0 = the id of the handshake, seq 1 .. limit-1 issued after it
+    path n    seq 0 .. limit-1 issued as soon as both sides allow the path id n
+
+An id is the only carrier of the path id: it routes to (connection, path id). So every id that
+comes into being or ends is told to the endpoint (`take_changes`).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
+from iroh.quic.frames import Frame, NewConnectionId, RetireConnectionId
+from iroh.quic.outbox import Outbox
+
+CID_LENGTH = 8
+"""noq `HashedConnectionIdGenerator`; seen of Rust iroh."""
+MAX_ISSUED = 12
+"""Ids per path, however many the peer would take (noq LOCAL_CID_COUNT)."""
+DEFAULT_LIMIT = 2
+"""What a peer takes that does not say (RFC 9000 section 18.2, active_connection_id_limit)."""
+
+
+class CidChange(NamedTuple):
+    """Route this id to the path, or (added is False) forget it."""
+
+    added: bool
+    cid: bytes
+    path_id: int
+
+
+class _Issued:
+    """The ids of one path. told: the highest sequence number the peer may know, -1 for none."""
+
+    __slots__ = ("cids", "closing", "next_seq", "retire_prior_to", "told")
+
+    def __init__(self) -> None:
+        self.cids: dict[int, bytes] = {}
+        self.next_seq = 0
+        self.retire_prior_to = 0
+        self.told = -1
+        self.closing = False
+
+
+class LocalCids:
+    """Issues the ids of all paths and takes them back.
+
+    handshake_cid: the Source Connection ID of our first packet.
+    reset_token: id -> its stateless reset token, 16 bytes (RFC 9000 section 10.3.2).
+    multipath: whether to speak the PATH_ forms, for path 0 too; set once multipath is settled.
+    """
+
+    def __init__(
+        self,
+        handshake_cid: bytes,
+        reset_token: Callable[[bytes], bytes],
+        rng: Callable[[int], bytes],
+    ) -> None:
+        self.multipath = False
+        self._reset_token = reset_token
+        self._rng = rng
+        self._limit = DEFAULT_LIMIT
+        self._paths: dict[int, _Issued] = {}
+        self._highest_path = -1
+        self._changes: list[CidChange] = []
+        self._outbox: Outbox[tuple[int, int]] = Outbox(self._build)
+        first = self._issued(0)
+        self._add(first, 0, handshake_cid)
+        first.told = 0
+
+    # -- issuing -------------------------------------------------------------------------------
+
+    def set_peer_limit(self, limit: int) -> None:
+        """Take the peer's active_connection_id_limit."""
+        self._limit = min(limit, MAX_ISSUED)
+
+    def issue(self, path_id: int) -> None:
+        """Give a path as many ids as the peer takes. Harmless when it has them."""
+        issued = self._issued(path_id)
+        while not issued.closing and self._active_count(issued) < self._limit:
+            seq = issued.next_seq
+            self._add(issued, path_id, self._rng(CID_LENGTH))
+            self._outbox.add((path_id, seq))
+
+    def rotate(self, path_id: int) -> bool:
+        """Replace all ids of a path. False while an earlier rotation is not through.
+
+        RFC 9000 section 5.1.2: no new Retire Prior To before the peer retired what the last said.
+        """
+        issued = self._paths.get(path_id)
+        if issued is None or issued.closing or min(issued.cids, default=0) < issued.retire_prior_to:
+            return False
+        issued.retire_prior_to = issued.next_seq
+        self.issue(path_id)
+        return True
+
+    def stop(self, path_id: int) -> None:
+        """The path is abandoned: its ids still route, but no more are issued."""
+        issued = self._paths.get(path_id)
+        if issued is not None:
+            issued.closing = True
+
+    def close(self, path_id: int) -> None:
+        """The path is gone, or will never be: forget its ids."""
+        issued = self._paths.pop(path_id, None)
+        if issued is not None:
+            self._changes += [CidChange(False, cid, path_id) for cid in issued.cids.values()]
+
+    def cids(self, path_id: int) -> list[bytes]:
+        """The ids that route to the path now, by sequence number."""
+        issued = self._paths.get(path_id)
+        return list(issued.cids.values()) if issued else []
+
+    def next_seq(self, path_id: int) -> int | None:
+        """The sequence number the path's next id will get; None for a path without ids."""
+        issued = self._paths.get(path_id)
+        return issued.next_seq if issued else None
+
+    def take_changes(self) -> list[CidChange]:
+        """Give and forget what the endpoint has to know, oldest first."""
+        changes, self._changes = self._changes, []
+        return changes
+
+    # -- frames --------------------------------------------------------------------------------
+
+    def on_retire(self, frame: RetireConnectionId) -> None:
+        """The peer stopped using an id: forget it and issue another. Raises PeerError.
+
+        An id it cannot know is a PROTOCOL_VIOLATION (RFC 9000 section 19.16). So every id costs
+        the peer a frame, and what waits to be sent stays within the limit.
+        """
+        path_id = frame.path_id or 0
+        kind = frame.TYPES[frame.path_id is not None]
+        if frame.path_id is not None and not self.multipath:
+            raise PeerError(PROTOCOL_VIOLATION, "multipath was not negotiated", kind)
+        issued = self._paths.get(path_id)
+        if issued is None and path_id <= self._highest_path:
+            return  # of a path that is gone: its ids ended with it
+        if issued is None or frame.seq > issued.told:
+            raise PeerError(PROTOCOL_VIOLATION, "retired an id that was not issued", kind)
+        cid = issued.cids.pop(frame.seq, None)
+        if cid is not None:
+            self._changes.append(CidChange(False, cid, path_id))
+            self.issue(path_id)
+
+    def take_frames(self, now: float, budget: int) -> list[tuple[Frame, Any]]:
+        """Give frames of up to `budget` bytes with their tokens. Any validated path may carry them.
+
+        Lowest path and sequence number first: noq takes the first id that it sees of a path for
+        sequence number 0 (noq `CidQueue::new`).
+        """
+        return list(self._outbox.take(budget)) if self._outbox.has_pending() else []
+
+    def on_acked(self, token: tuple[int, int]) -> None:
+        """A frame arrived."""
+        self._outbox.on_acked(token)
+
+    def on_lost(self, token: tuple[int, int]) -> None:
+        """A frame is lost."""
+        self._outbox.on_lost(token)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _issued(self, path_id: int) -> _Issued:
+        issued = self._paths.get(path_id)
+        if issued is None:
+            issued = self._paths[path_id] = _Issued()
+            self._highest_path = max(self._highest_path, path_id)
+        return issued
+
+    def _add(self, issued: _Issued, path_id: int, cid: bytes) -> None:
+        issued.cids[issued.next_seq] = cid
+        issued.next_seq += 1
+        self._changes.append(CidChange(True, cid, path_id))
+
+    @staticmethod
+    def _active_count(issued: _Issued) -> int:
+        """How many the peer has to keep: not those we asked it to retire."""
+        return sum(seq >= issued.retire_prior_to for seq in issued.cids)
+
+    def _build(self, key: tuple[int, int]) -> Frame | None:
+        path_id, seq = key
+        issued = self._paths.get(path_id)
+        cid = issued.cids.get(seq) if issued and not issued.closing else None
+        if issued is None or cid is None:
+            return None
+        issued.told = max(issued.told, seq)
+        form = path_id if self.multipath else None
+        retire_prior_to = min(issued.retire_prior_to, seq)  # more would be malformed
+        return NewConnectionId(seq, retire_prior_to, cid, self._reset_token(cid), form)

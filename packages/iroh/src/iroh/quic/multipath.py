@@ -1,0 +1,309 @@
+"""The paths of a connection and everything about them, put together.
+
+    remote_cids  local_cids     connection ids, both directions
+    paths        timers         the paths' lives and deadlines; paths.ids: the window of path ids
+    statuses     choice         status of each path; which path carries what
+    migration                   which addresses packets may come from
+    nat          observed       NAT traversal (None while off); address discovery
+    prober                      datagrams to a given 4-tuple
+
+What belongs to one part is asked of that part. This class does what takes several: it routes
+frames, collects frames and deadlines, and opens the paths that NAT traversal found.
+
+Order of calls per received packet or batch: migration.accepts, paths.get or paths.prospect,
+decrypt, paths.admit, handle() per frame, migration.on_packet, timers.on_received.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+from iroh.quic.datagrams import Address
+from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
+from iroh.quic.events import Event
+from iroh.quic.frames import (
+    AddAddress,
+    Frame,
+    MaxPathId,
+    NewConnectionId,
+    ObservedAddress,
+    PathAbandon,
+    PathChallenge,
+    PathCidsBlocked,
+    PathResponse,
+    PathsBlocked,
+    PathStatus,
+    ReachOut,
+    RemoveAddress,
+    RetireConnectionId,
+)
+from iroh.quic.local_cids import LocalCids
+from iroh.quic.migration import Migration
+from iroh.quic.nat import NatTraversal
+from iroh.quic.observed import ObservedAddresses
+from iroh.quic.path import Path
+from iroh.quic.path_choice import PathChoice
+from iroh.quic.path_errors import PathBlocked, PathError
+from iroh.quic.path_status import PathStatuses
+from iroh.quic.path_timers import PathTimers
+from iroh.quic.paths import PathOwner, PathTable
+from iroh.quic.probes import Probe, Prober
+from iroh.quic.remote_cids import RemoteCids
+
+
+class FramePart(Protocol):
+    """A part that has control frames for any proven path."""
+
+    def take_frames(self, now: float, budget: int) -> list[tuple[Frame, Any]]:
+        """Give frames of up to `budget` bytes, each with a token."""
+
+    def on_acked(self, token: Any) -> None:
+        """A frame arrived."""
+
+    def on_lost(self, token: Any) -> None:
+        """A frame is lost."""
+
+
+class Multipath:
+    """All of the above for one connection.
+
+    handshake_cid: our own first id. peer_cid: what we address the peer by at first.
+    """
+
+    def __init__(
+        self,
+        is_client: bool,
+        owner: PathOwner,
+        handshake_cid: bytes,
+        peer_cid: bytes,
+        reset_token: Callable[[bytes], bytes],
+        rng: Callable[[int], bytes],
+        initial_rtt: float = 0.333,
+    ) -> None:
+        self.local_cids = LocalCids(handshake_cid, reset_token, rng)
+        self.remote_cids = RemoteCids(peer_cid)
+        self.paths = PathTable(is_client, self.local_cids, self.remote_cids, owner, initial_rtt)
+        self.ids = self.paths.ids
+        self.timers = PathTimers(self.paths)
+        self.statuses = PathStatuses(self.paths)
+        self.choice = PathChoice(self.paths, self.remote_cids)
+        self.migration = Migration(self.paths, self.remote_cids, owner)
+        self.observed = ObservedAddresses(False, False)
+        self.prober = Prober(self.paths, self.choice, self.remote_cids, self.observed, rng)
+        self.nat: NatTraversal | None = None
+        self._rng = rng
+        self._initial_rtt = initial_rtt
+
+    # -- settling ------------------------------------------------------------------------------
+
+    def set_observed_roles(self, reports: bool, receives: bool) -> None:
+        """Switch address discovery on, once both sides' parameters are known."""
+        self.observed = ObservedAddresses(reports, receives)
+        self.prober.observed = self.observed
+        for path in self.paths:
+            self.observed.want(path)
+
+    def enable_nat_traversal(
+        self,
+        local_limit: int,
+        remote_limit: int,
+        usable: Callable[[Any], bool] | None = None,
+    ) -> NatTraversal:
+        """Switch NAT traversal on: both sides sent the parameter, and multipath is on.
+
+        local_limit: the peer's value, remote_limit: ours. usable: see NatTraversal.
+        """
+        more = {} if usable is None else {"usable": usable}
+        self.nat = NatTraversal(
+            self.paths.is_client,
+            local_limit,
+            remote_limit,
+            self._rng,
+            self._initial_rtt,
+            **more,
+        )
+        self.prober.nat = self.nat
+        self.migration.nat_traversal = True
+        return self.nat
+
+    # -- receiving -----------------------------------------------------------------------------
+
+    def handle(
+        self, frame: Frame, path: Path, remote: Address, local: Address | None, now: float
+    ) -> bool:
+        """Take a frame of a packet of `path` that came from `remote` to `local`.
+
+        False when the frame is none of ours. Raises PeerError.
+        """
+        handler = self._HANDLERS.get(type(frame))
+        if handler is None:
+            return False
+        handler(self, frame, path, remote, local, now)
+        return True
+
+    def _on_new_cid(
+        self, frame: NewConnectionId, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        kind = frame.TYPES[frame.path_id is not None]
+        if frame.path_id is not None:
+            self.ids.check(frame.path_id, kind)
+        path_id = frame.path_id or 0
+        if not self.ids.is_open(path_id):
+            return  # on its way when the path was abandoned
+        self.remote_cids.on_new(frame)
+        if path_id == 0 and not self.paths.is_client and self.remote_cids.active_seq(0) == 0:
+            self.remote_cids.advance(0)  # only the later ids of a client have reset tokens (noq)
+        self._open_traversed(now)
+
+    def _on_retire_cid(
+        self, frame: RetireConnectionId, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        self.local_cids.on_retire(frame)
+
+    def _on_challenge(
+        self, frame: PathChallenge, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        path.on_challenge(frame.data, remote, local)
+
+    def _on_response(
+        self, frame: PathResponse, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        if self.nat is not None and self.nat.on_response(frame.data, remote, local):
+            self._open_traversed(now)
+        else:
+            self.paths.on_response(frame.data, now)
+
+    def _on_abandon(
+        self, frame: PathAbandon, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        self.paths.on_abandon(frame, now)
+
+    def _on_status(
+        self, frame: PathStatus, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        self.statuses.on_status(frame)
+
+    def _on_max_path_id(
+        self, frame: MaxPathId, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        self.ids.on_max_path_id(frame)
+        self._open_traversed(now)
+
+    def _on_paths_blocked(
+        self, frame: PathsBlocked, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        self.ids.on_paths_blocked(frame)
+
+    def _on_cids_blocked(
+        self, frame: PathCidsBlocked, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        kind = frame.TYPES[0]
+        self.ids.check(frame.path_id, kind)
+        next_seq = self.local_cids.next_seq(frame.path_id)
+        if next_seq is not None and frame.next_seq > next_seq:
+            raise PeerError(PROTOCOL_VIOLATION, "blocked on an id that was not issued", kind)
+
+    def _on_observed(
+        self, frame: ObservedAddress, path: Path, remote: Address, local: Any, now: float
+    ) -> None:
+        self.observed.on_frame(frame, path, remote)
+
+    def _on_nat(
+        self,
+        frame: AddAddress | RemoveAddress | ReachOut,
+        path: Path,
+        remote: Address,
+        local: Any,
+        now: float,
+    ) -> None:
+        nat = self.nat
+        if nat is None:
+            raise PeerError(PROTOCOL_VIOLATION, "NAT traversal was not negotiated", frame.TYPES[0])
+        if isinstance(frame, AddAddress):
+            nat.on_add_address(frame)
+        elif isinstance(frame, RemoveAddress):
+            nat.on_remove_address(frame)
+        else:
+            nat.on_reach_out(frame, now)
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def take_frames(self, now: float, budget: int) -> list[tuple[Frame, tuple[FramePart, Any]]]:
+        """Give control frames of up to `budget` bytes, with (part, info) tokens.
+
+        Any path of `choice.usable()` may carry them.
+        """
+        taken: list[tuple[Frame, tuple[FramePart, Any]]] = []
+        parts: list[FramePart] = [self.ids, self.local_cids, self.remote_cids, self.statuses]
+        if self.nat is not None:
+            parts.append(self.nat)
+        for part in parts:
+            for frame, info in part.take_frames(now, budget):
+                budget -= len(frame.encode())
+                taken.append((frame, (part, info)))
+        return taken
+
+    def take_probes(self, now: float) -> list[Probe]:
+        """Give datagrams that go to a given 4-tuple each; see probes.py."""
+        return self.prober.take(now)
+
+    # -- time and events -----------------------------------------------------------------------
+
+    def next_timeout(self) -> float | None:
+        """When handle_timeout is due; None for never."""
+        deadline = self.timers.next_timeout()
+        probe = self.nat.next_timeout() if self.nat is not None else None
+        if deadline is None or probe is None:
+            return probe if deadline is None else deadline
+        return min(deadline, probe)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what time demands. Raises PeerError(NO_VIABLE_PATH) when no path is left for good."""
+        if self.nat is not None:
+            self.nat.handle_timeout(now)
+        self.timers.handle_timeout(now)
+
+    def take_events(self) -> list[Event]:
+        """Give and forget what happened, oldest first within each part."""
+        events: list[Event] = []
+        sources = [self.paths.events, self.observed.events]
+        if self.nat is not None:
+            sources.append(self.nat.events)
+        for source in sources:
+            events += source
+            source.clear()
+        return events
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _open_traversed(self, now: float) -> None:
+        """Open paths to the addresses where probes got through, as far as ids allow."""
+        nat = self.nat
+        while nat is not None:
+            way = nat.path_to_open()
+            if way is None:
+                return
+            remote, local = way
+            try:
+                if self.paths.find(remote, local) is None:
+                    self.paths.open(remote, local, False, now)
+            except PathBlocked:
+                return  # again when the peer gives ids
+            except PathError:
+                pass
+            nat.opened(remote)
+
+    _HANDLERS: ClassVar[dict[type[Frame], Callable[..., None]]] = {
+        NewConnectionId: _on_new_cid,
+        RetireConnectionId: _on_retire_cid,
+        PathChallenge: _on_challenge,
+        PathResponse: _on_response,
+        PathAbandon: _on_abandon,
+        PathStatus: _on_status,
+        MaxPathId: _on_max_path_id,
+        PathsBlocked: _on_paths_blocked,
+        PathCidsBlocked: _on_cids_blocked,
+        ObservedAddress: _on_observed,
+        AddAddress: _on_nat,
+        RemoveAddress: _on_nat,
+        ReachOut: _on_nat,
+    }

@@ -1,0 +1,192 @@
+"""One path of a connection: a path id, a packet-number space, and the addresses it runs over."""
+
+from typing import Any
+
+from iroh.quic.challenges import NEVER, Challenges, Responses
+from iroh.quic.datagrams import Address
+from iroh.quic.path_events import AbandonReason
+from iroh.quic.path_state import ABANDONING, DISCARDED, OPENING, STATES
+from iroh_base import SocketAddr
+
+IDLE_TIMEOUT = 15.0
+"""Seconds (iroh `PATH_MAX_IDLE_TIMEOUT`); magicsock gives relay paths 30."""
+KEEP_ALIVE = 5.0
+"""Seconds (iroh `HEARTBEAT_INTERVAL`)."""
+AMPLIFICATION = 3
+"""Bytes a server sends to an unproven address per byte received (RFC 9000 section 8)."""
+
+
+class Previous:
+    """The proven address that a path migrated away from, while the new one is unproven.
+
+    cid: the peer's connection id that was used there; a challenge goes there once, with it, so
+        that a peer which did not migrate at all shows up (RFC 9000 section 9.3.3).
+    kept: a free slot for the connection, to restore the path's recovery.
+    """
+
+    __slots__ = ("challenge_due", "cid", "kept", "local", "remote")
+
+    def __init__(self, remote: Address, local: Address | None, cid: bytes | None) -> None:
+        self.remote = remote
+        self.local = local
+        self.cid = cid
+        self.challenge_due = cid is not None
+        self.kept: Any = None
+
+
+class Path:
+    """A path. The first block of attributes is ours, the second the connection's, to set freely.
+
+    remote, local: the 4-tuple; local is None while unknown.
+    state: see path_state. established: the peer answered us once; never taken back.
+    validated: data may be sent to `remote`.
+    available: our own status, which is what scheduling goes by; False is "backup".
+    remote_available: the peer's status, None while it told none. *_status_seq: of the frames.
+    bytes_received, bytes_sent: since the path has this address, for the 3x limit.
+    generation: grows when the path migrates; tells packets to the old address apart.
+    wants_ping: send PING or IMMEDIATE_ACK on this path (the connection clears it).
+    idle_timeout, keep_alive: seconds, None for never.
+    report_due, observed: see observed.py.
+
+    recovery: loss recovery and RTT of the path's packets (path_recovery.PathRecovery or so).
+    acks: acks.AckTracker. mtud: mtud.MtuDiscovery. pacer: pacing.Pacer.
+    stats: totals; travels in PathClosed. extra: anything else.
+    """
+
+    __slots__ = (
+        "abandon_code",
+        "abandon_reason",
+        "acks",
+        "available",
+        "bytes_received",
+        "bytes_sent",
+        "challenges",
+        "drain_deadline",
+        "established",
+        "extra",
+        "generation",
+        "idle_deadline",
+        "idle_reset",
+        "idle_timeout",
+        "keep_alive",
+        "keep_alive_deadline",
+        "limited",
+        "local",
+        "migration_deadline",
+        "mtud",
+        "observed",
+        "pacer",
+        "path_id",
+        "previous",
+        "recovery",
+        "remote",
+        "remote_available",
+        "remote_status_seq",
+        "report_due",
+        "responses",
+        "state",
+        "stats",
+        "status_seq",
+        "validated",
+        "wants_ping",
+    )
+
+    def __init__(self, path_id: int, remote: Address, local: Address | None, limited: bool) -> None:
+        self.path_id = path_id
+        self.remote = remote
+        self.local = local
+        self.state = OPENING
+        self.established = self.validated = False
+        self.available = True
+        self.status_seq = 0
+        self.remote_available: bool | None = None
+        self.remote_status_seq = -1
+        self.limited = limited
+        self.bytes_received = self.bytes_sent = 0
+        self.generation = 0
+        self.challenges = Challenges()
+        self.responses = Responses()
+        self.previous: Previous | None = None
+        self.wants_ping = self.report_due = False
+        self.observed: tuple[int, SocketAddr] | None = None
+        self.abandon_code = 0
+        self.abandon_reason = AbandonReason.APPLICATION
+        self.idle_timeout: float | None = None
+        self.keep_alive: float | None = None
+        self.idle_reset = True
+        self.idle_deadline = self.keep_alive_deadline = NEVER
+        self.migration_deadline = self.drain_deadline = NEVER
+        self.recovery: Any = None
+        self.acks: Any = None
+        self.mtud: Any = None
+        self.pacer: Any = None
+        self.stats: Any = None
+        self.extra: Any = None
+
+    def is_live(self) -> bool:
+        """Say whether the path is neither abandoned nor forgotten."""
+        return self.state < ABANDONING
+
+    def is_discarded(self) -> bool:
+        """Say whether the path is forgotten."""
+        return self.state == DISCARDED
+
+    def relocate(self, remote: Address, local: Address | None) -> None:
+        """Run over other addresses from now on."""
+        self.remote, self.local = remote, local
+        self.bytes_received = self.bytes_sent = 0
+        self.generation += 1
+
+    def can_send(self, nbytes: int) -> bool:
+        """Say whether the anti-amplification limit lets so many more bytes go."""
+        return (
+            self.validated
+            or not self.limited
+            or self.bytes_sent + nbytes <= AMPLIFICATION * self.bytes_received
+        )
+
+    def runs_over(self, remote: Address, local: Address | None) -> bool:
+        """Say whether a packet of these addresses would take the path's way.
+
+        An unknown local address is taken for the same one (noq `is_probably_same_path`).
+        """
+        if remote != self.remote:
+            return False
+        return local is None or self.local is None or local == self.local
+
+    def on_challenge(self, data: bytes, remote: Address, local: Address | None) -> None:
+        """Owe a PATH_RESPONSE to where a PATH_CHALLENGE in a packet of this path came from."""
+        if not self.is_live():
+            return
+        self.responses.push(data, remote, local)
+        if remote == self.remote:
+            # The sign of life for a peer whose packets somebody else forwards (RFC 9000 9.3.3).
+            self.wants_ping = True
+
+    def arm_idle(self, now: float, pto: float) -> None:
+        """Start the idle timeout anew. It is never shorter than 3 PTO (RFC 9000 section 10.1)."""
+        timeout = self.idle_timeout
+        self.idle_deadline = NEVER if timeout is None else now + max(timeout, 3 * pto)
+
+    def arm_keep_alive(self, now: float) -> None:
+        """Start the keep-alive interval anew."""
+        interval = self.keep_alive
+        self.keep_alive_deadline = NEVER if interval is None else now + interval
+
+    def stop_timers(self) -> None:
+        """The path is abandoned: nothing but draining is timed any more."""
+        self.idle_deadline = self.keep_alive_deadline = self.migration_deadline = NEVER
+        self.challenges.clear()
+
+    def next_deadline(self) -> float:
+        """The earliest of the path's deadlines; NEVER when there is none."""
+        return min(
+            self.idle_deadline,
+            self.keep_alive_deadline,
+            self.challenges.deadline,
+            self.migration_deadline,
+            self.drain_deadline,
+        )
+
+    def __repr__(self) -> str:
+        return f"Path({self.path_id}, {self.remote!r}, {STATES[self.state]})"
