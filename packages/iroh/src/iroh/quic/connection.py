@@ -1,0 +1,250 @@
+"""A QUIC connection of the multipath engine: verbs and commands, routed to the parts.
+
+Nothing is decided here. What the parts are and what each owns: parts.py.
+"""
+
+from iroh.quic import stage as st
+from iroh.quic.api import Connection as ConnectionApi
+from iroh.quic.api import ConnectionStats, PathInfo, PathStats
+from iroh.quic.build import short_overhead
+from iroh.quic.datagrams import Address, Datagrams
+from iroh.quic.ending import Ending
+from iroh.quic.errors import CloseReason, ConnectionGone, PeerError
+from iroh.quic.establish import Establisher
+from iroh.quic.events import Event
+from iroh.quic.handlers import FrameHandlers
+from iroh.quic.local_cids import CidChange
+from iroh.quic.parts import Parts
+from iroh.quic.path import Path
+from iroh.quic.receive import Receiver
+from iroh.quic.remote_cids import TokenChange
+from iroh.quic.timers import Timers
+from iroh.quic.transmit import Transmitter
+
+
+class Connection(ConnectionApi):
+    """One connection. Made by the endpoint."""
+
+    def __init__(self, parts: Parts, now: float) -> None:
+        self._p = parts
+        self.is_client = parts.is_client
+        parts.establish = Establisher(parts)
+        parts.ending = Ending(parts)
+        self._receiver = Receiver(parts, FrameHandlers(parts))
+        self._transmitter = Transmitter(parts)
+        self._timers = Timers(parts, self._transmitter)
+        parts.establish.start(parts.original_dcid)
+        if parts.is_client:
+            parts.tls.start()
+            parts.establish.pump(now)
+
+    @property
+    def alpn(self) -> bytes | None:  # type: ignore[override]
+        """The settled ALPN."""
+        return self._p.alpn
+
+    @property
+    def peer(self) -> bytes | None:  # type: ignore[override]
+        """The peer's proven key."""
+        return self._p.peer
+
+    @property
+    def close_reason(self) -> CloseReason | None:  # type: ignore[override]
+        """Why it ended."""
+        return self._p.ending.reason
+
+    # -- the five verbs ------------------------------------------------------------------------
+
+    def receive(self, datagrams: Datagrams, now: float) -> None:
+        """Take datagrams of this connection, of whatever kind; the endpoint sorts them itself."""
+        if datagrams.data[0] & 0x80:
+            for data in datagrams:
+                self.receive_long(data, datagrams.remote, datagrams.local, datagrams.ecn, now)
+        else:
+            self.receive_run(0, datagrams, now)
+
+    def receive_run(self, path_id: int, datagrams: Datagrams, now: float) -> None:
+        """Take short-header packets whose connection ids belong to one path."""
+        p = self._p
+        if p.is_over:
+            p.ending.on_late_datagram()
+            return
+        try:
+            self._receiver.receive_run(path_id, datagrams, now)
+        except PeerError as error:
+            p.ending.fail(error, now)
+
+    def receive_long(
+        self, data: bytes, remote: Address, local: Address | None, ecn: int, now: float
+    ) -> None:
+        """Take a datagram that starts with a long header."""
+        p = self._p
+        if p.is_over:
+            p.ending.on_late_datagram()
+            return
+        try:
+            self._receiver.receive_long(data, remote, local, ecn, now)
+            if p.keys is not None:
+                for path_id, early in p.take_early():
+                    self._receiver.receive_run(path_id, early, now)
+        except PeerError as error:
+            p.ending.fail(error, now)
+
+    def transmit(self, now: float) -> list[Datagrams]:
+        """Give what wants to be sent now."""
+        if self._p.is_over:
+            return self._p.ending.transmit(now)
+        return self._transmitter.transmit(now)
+
+    def next_timeout(self) -> float | None:
+        """Give the time at which handle_timeout is due."""
+        return self._timers.next_timeout()
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what time demands."""
+        try:
+            self._timers.handle_timeout(now)
+        except PeerError as error:
+            self._p.ending.fail(error, now)
+
+    def events(self) -> list[Event]:
+        """Give and forget what happened since the last call."""
+        p = self._p
+        taken = [*p.events, *p.mp.take_events()]
+        p.events.clear()
+        return taken
+
+    # -- streams -------------------------------------------------------------------------------
+
+    def open_stream(self, bidirectional: bool) -> int | None:
+        """Open a stream; None at the peer's limit."""
+        self._check_open()
+        return self._p.streams.open_stream(bidirectional)
+
+    def write(self, stream_id: int, data: bytes) -> int:
+        """Queue bytes, and say how many were taken."""
+        self._check_open()
+        return self._p.streams.write(stream_id, bytes(data))
+
+    def finish(self, stream_id: int) -> None:
+        """Send the end of the stream."""
+        self._check_open()
+        self._p.streams.finish(stream_id)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Abandon the sending half."""
+        self._check_open()
+        self._p.streams.reset(stream_id, code)
+
+    def set_priority(self, stream_id: int, priority: int) -> None:
+        """Streams of a higher priority are sent first."""
+        self._check_open()
+        self._p.streams.set_priority(stream_id, priority)
+
+    def read(self, stream_id: int, limit: int) -> bytes | None:
+        """Take bytes in order: b"" for none yet, None at the end. What arrived stays readable."""
+        data = self._p.streams.read(stream_id, limit)
+        if data == b"" and limit:
+            self._check_open()
+        return data
+
+    def stop(self, stream_id: int, code: int) -> None:
+        """Send STOP_SENDING and forget what arrives."""
+        self._check_open()
+        self._p.streams.stop(stream_id, code)
+
+    def set_max_concurrent_streams(self, bidirectional: bool, count: int) -> None:
+        """Let the peer hold this many streams open at once."""
+        self._p.streams.set_max_concurrent_streams(bidirectional, count)
+
+    def set_receive_window(self, size: int) -> None:
+        """Change the connection's receive window, bytes."""
+        self._p.streams.set_receive_window(size)
+
+    # -- datagrams -----------------------------------------------------------------------------
+
+    def max_datagram_size(self) -> int | None:
+        """Largest payload for send_datagram now."""
+        return self._p.datagrams.max_size(self._datagram_room())
+
+    def datagram_send_buffer_space(self) -> int:
+        """Bytes that can be queued before old ones would be dropped."""
+        return self._p.datagrams.space()
+
+    def send_datagram(self, data: bytes) -> None:
+        """Queue one; drops the oldest queued when full."""
+        self._check_open()
+        self._p.datagrams.send(data, self._datagram_room())
+
+    def _datagram_room(self) -> int:
+        path = self._p.choice.best() or self._p.paths.get(0)
+        if path is None:
+            return 0
+        return int(path.mtud.mtu) - short_overhead(
+            self._p.mp.remote_cids.active(path.path_id) or b""
+        )
+
+    # -- the connection ------------------------------------------------------------------------
+
+    def close(self, code: int, reason: bytes, now: float) -> None:
+        """Close with an application code and reason. Later calls do nothing."""
+        self._p.ending.close(code, bytes(reason), now)
+
+    def ping(self) -> None:
+        """Make the peer answer soon, on every path."""
+        for path in self._p.paths:
+            path.wants_ping = True
+
+    def stats(self) -> ConnectionStats:
+        """Totals since the start."""
+        return self._p.totals()
+
+    def paths(self) -> list[PathInfo]:
+        """The open paths."""
+        if self._p.stage == st.DRAINED:
+            return []
+        best = self._p.choice.best()
+        return [
+            PathInfo(path.path_id, path.remote, path is best, path_stats(path))
+            for path in self._p.paths
+        ]
+
+    def export_keying_material(self, length: int, label: bytes, context: bytes) -> bytes:
+        """Bytes both ends can derive and nobody else."""
+        return self._p.tls.export_keying_material(length, label, context)
+
+    # -- for the endpoint ----------------------------------------------------------------------
+
+    def take_cid_changes(self) -> list[CidChange]:
+        """Give and forget which of our connection ids came and went."""
+        return self._p.mp.local_cids.take_changes()
+
+    def take_token_changes(self) -> list[TokenChange]:
+        """Give and forget which stateless reset tokens of the peer came and went."""
+        return self._p.mp.remote_cids.take_token_changes()
+
+    def vanish(self, reason: CloseReason, now: float) -> None:
+        """The peer has lost the connection (stateless reset)."""
+        self._p.ending.vanish(reason, now)
+
+    def _check_open(self) -> None:
+        reason = self._p.ending.reason
+        if reason is not None:
+            raise ConnectionGone(reason)
+
+
+def path_stats(path: Path) -> PathStats:
+    """Totals and present state of a path."""
+    shared, totals = path.recovery.path, path.stats
+    return PathStats(
+        udp_tx_datagrams=totals.tx_datagrams,
+        udp_tx_bytes=totals.tx_bytes,
+        udp_rx_datagrams=totals.rx_datagrams,
+        udp_rx_bytes=totals.rx_bytes,
+        lost_packets=shared.lost_packets,
+        lost_bytes=shared.lost_bytes,
+        rtt=shared.rtt.smoothed,
+        cwnd=shared.congestion.window,
+        congestion_events=shared.congestion_events,
+        current_mtu=path.mtud.mtu,
+    )

@@ -1,0 +1,192 @@
+"""How a connection ends (RFC 9000 section 10): close, drain, idle, keep-alive.
+
+we close      CONNECTION_CLOSE is sent, and again for the 1st, 2nd, 4th ... packet that comes
+peer closes   nothing is sent any more
+both          forgotten after 3 PTO: Drained
+idle          nothing came for the idle timeout: forgotten at once, without a word
+"""
+
+from typing import TYPE_CHECKING
+
+from iroh.quic import build
+from iroh.quic import packet as pk
+from iroh.quic import stage as st
+from iroh.quic.datagrams import Datagrams
+from iroh.quic.errors import (
+    APPLICATION_ERROR,
+    ApplicationClosed,
+    CloseReason,
+    ConnectionClosed,
+    LocallyClosed,
+    PeerError,
+    TimedOut,
+    TransportError,
+)
+from iroh.quic.events import Closed, Drained
+from iroh.quic.frames import HANDSHAKE, INITIAL, ConnectionClose
+
+if TYPE_CHECKING:
+    from iroh.quic.parts import Parts
+
+MAX_REASON = 1000
+"""Bytes of a reason phrase that are sent: the frame must fit one packet."""
+DRAIN_PTOS = 3  # RFC 9000 section 10.2
+
+
+class Ending:
+    """The end of one connection, from the first thought of it."""
+
+    def __init__(self, parts: "Parts") -> None:
+        self._p = parts
+        self.reason: CloseReason | None = None
+        self._frame: ConnectionClose | None = None
+        self._drained_at: float | None = None
+        self._close_due = False
+        self._late = 0
+
+    # -- beginning to end ------------------------------------------------------------------------
+
+    def close(self, code: int, reason: bytes, now: float) -> None:
+        """The application closes."""
+        frame = ConnectionClose(code, reason[:MAX_REASON], None)
+        self._begin(LocallyClosed(code, reason), frame, now)
+
+    def fail(self, error: PeerError, now: float) -> None:
+        """The peer broke the protocol, or TLS failed."""
+        reason = TransportError(error.code, error.reason)
+        text = error.reason.encode()[:MAX_REASON]
+        self._begin(reason, ConnectionClose(error.code, text, error.frame_type or 0), now)
+
+    def _begin(self, reason: CloseReason, frame: ConnectionClose, now: float) -> None:
+        if self._p.is_over:
+            return
+        self._end(reason, st.CLOSE, now)
+        self._frame = frame
+        self._close_due = True
+
+    def on_close(self, frame: ConnectionClose, now: float) -> None:
+        """CONNECTION_CLOSE came."""
+        if frame.frame_type is None:
+            reason: CloseReason = ApplicationClosed(frame.code, frame.reason)
+        else:
+            reason = ConnectionClosed(frame.code, frame.reason, frame.frame_type)
+        self._end(reason, st.PEER_CLOSED, now)
+        self._close_due = False
+
+    def vanish(self, reason: CloseReason, now: float) -> None:
+        """The peer is gone: idle timeout, stateless reset, no version in common."""
+        self._end(reason, st.VANISH, now)
+
+    def _end(self, reason: CloseReason, what: int, now: float) -> None:
+        p = self._p
+        p.stage = st.step(p.stage, what)
+        if self.reason is None:
+            self.reason = reason
+            p.events.append(Closed(reason))
+        if p.stage == st.DRAINED:
+            self._drain()
+        elif self._drained_at is None:
+            self._drained_at = now + DRAIN_PTOS * p.recovery.pto()
+
+    def _drain(self) -> None:
+        self._drained_at = None
+        self._p.events.append(Drained())
+
+    # -- while it ends ---------------------------------------------------------------------------
+
+    def on_late_datagram(self) -> None:
+        """Something came for a closing connection: say it again, ever more rarely."""
+        if self._p.stage == st.CLOSING:
+            self._late += 1
+            self._close_due = self._close_due or not self._late & (self._late - 1)
+
+    def transmit(self, now: float) -> list[Datagrams]:
+        """Give CONNECTION_CLOSE when it is due."""
+        p, frame = self._p, self._frame
+        if not self._close_due or frame is None or p.stage != st.CLOSING:
+            return []
+        self._close_due = False
+        path = p.choice.best_for_close() or p.paths.get(0)
+        if path is None or not path.can_send(pk.MIN_INITIAL):
+            return []
+        data = self._seal_levels(frame, now) if not p.confirmed else b""
+        cid = p.mp.remote_cids.active(path.path_id)
+        if p.keys is not None and cid is not None:
+            packet = build.Packet(path.mtud.mtu)
+            packet.add(frame.encode(), eliciting=False)
+            data += build.seal_short(
+                *(p.keys, path.recovery, path.path_id, cid, packet, now), track=False
+            )
+        if not data:
+            return []
+        path.stats.tx_datagrams += 1
+        path.stats.tx_bytes += len(data)
+        path.bytes_sent += len(data)
+        return [Datagrams(path.remote, data, 0, 0, path.local)]
+
+    def _seal_levels(self, frame: ConnectionClose, now: float) -> bytes:
+        """Close in every level whose keys there are: the peer may lack those of later ones."""
+        p = self._p
+        cid = p.mp.remote_cids.active(0)
+        if frame.frame_type is None:  # never shown before the handshake (RFC 9000 section 10.2.3)
+            frame = ConnectionClose(APPLICATION_ERROR, b"", 0)
+        data = b""
+        for epoch in (INITIAL, HANDSHAKE):
+            level = p.levels.get(epoch)
+            if level is None or level.send_key is None or level.send_hp is None or cid is None:
+                continue
+            token = p.token if epoch == INITIAL else b""
+            packet = build.Packet(pk.MIN_INITIAL)
+            packet.add(frame.encode(), eliciting=False)
+            last = epoch == HANDSHAKE or p.levels[HANDSHAKE].send_key is None
+            size = pk.MIN_INITIAL - len(data) if INITIAL in p.levels and last else 0
+            data += build.seal_long(
+                *(level.send_key, level.send_hp, level.recovery, level.kind),
+                *((cid, p.source_cid), packet, now),
+                token=token,
+                size=size,
+            )
+        return data
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def next_timeout(self) -> float | None:
+        """When handle_timeout is due."""
+        if self._p.is_over:
+            return self._drained_at
+        idle = self._idle_at()
+        keep_alive = self._keep_alive_at()
+        due = min(at for at in (idle, keep_alive, float("inf")) if at is not None)
+        return None if due == float("inf") else due
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what time demands."""
+        p = self._p
+        if p.is_over:
+            if self._drained_at is not None and now >= self._drained_at:
+                p.stage = st.step(p.stage, st.ELAPSED)
+                self._drain()
+            return
+        idle = self._idle_at()
+        if idle is not None and now >= idle:
+            self.vanish(TimedOut(), now)
+            return
+        keep_alive = self._keep_alive_at()
+        if keep_alive is not None and now >= keep_alive:
+            p.last_ping = now
+            for path in p.paths:
+                path.wants_ping = True
+
+    def _idle_at(self) -> float | None:
+        p = self._p
+        if p.idle_timeout is None:
+            return None
+        longest = max((path.recovery.path.pto() for path in p.paths), default=p.recovery.pto())
+        return max(p.last_received, p.idle_restart) + max(p.idle_timeout, 3 * longest)
+
+    def _keep_alive_at(self) -> float | None:
+        p = self._p
+        interval = p.config.keep_alive_interval
+        if interval is None or p.stage != st.ESTABLISHED:
+            return None
+        return max(p.last_received, p.last_ping) + interval

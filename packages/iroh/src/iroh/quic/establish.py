@@ -1,0 +1,158 @@
+"""From the first packet to a confirmed handshake: keys, transport parameters, completion.
+
+TLS gives             we do
+--------------------- ------------------------------------------------------------------
+secrets               protect and open packets of their level
+CRYPTO bytes          queue them in their level
+the peer's parameters check ids, set limits
+complete              server: confirmed, sends HANDSHAKE_DONE; both: Connected, multipath on
+HANDSHAKE_DONE        client: confirmed
+confirmed             Handshake keys and space are dropped (RFC 9001 section 4.9.2)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from iroh.quic import stage
+from iroh.quic.errors import PeerError
+from iroh.quic.events import Connected, HandshakeDataReady
+from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, HandshakeDone
+from iroh.quic.key_phase import DataKeys
+from iroh.quic.keys import AES_128_GCM_SHA256, initial_secrets
+from iroh.quic.own_params import MAX_NAT_ADDRESSES, MAX_PATH_ID, check_cids, idle_timeout
+from iroh.quic.params import TransportParameters
+
+if TYPE_CHECKING:
+    from iroh.quic.parts import Parts
+
+
+class Establisher:
+    """Moves the handshake of one connection forward. It is the owner of HANDSHAKE_DONE."""
+
+    def __init__(self, parts: "Parts") -> None:
+        self._p = parts
+        self._alpn_told = False
+        self._data_secrets: dict[bool, tuple[int, bytes]] = {}
+        self.done_pending = False
+        """HANDSHAKE_DONE waits to be sent (server)."""
+
+    def start(self, dcid: bytes) -> None:
+        """Make the Initial keys from the id that the client's first packet goes to."""
+        level = self._p.levels[INITIAL]
+        client, server = initial_secrets(dcid)
+        is_client = self._p.is_client
+        level.set_send(AES_128_GCM_SHA256, client if is_client else server)
+        level.set_recv(AES_128_GCM_SHA256, server if is_client else client)
+
+    def on_crypto(self, epoch: int, offset: int, data: bytes, now: float) -> None:
+        """Take a CRYPTO frame. Raises PeerError."""
+        stream = self._p.crypto(epoch)
+        fresh = stream.receive(offset, data)
+        if fresh:
+            try:
+                self._p.tls.receive(epoch, fresh)
+            finally:
+                self.pump(now)
+
+    def pump(self, now: float) -> None:
+        """Take what TLS has for us. Raises PeerError."""
+        p, tls = self._p, self._p.tls
+        for epoch, is_send, suite, secret in tls.take_keys():
+            self._set_secret(epoch, is_send, suite, secret)
+        for epoch in (INITIAL, HANDSHAKE, ONE_RTT):
+            data = tls.take(epoch)
+            if data:
+                p.crypto(epoch).write(data)
+        if p.peer_params is None and tls.peer_params is not None:
+            self._set_params(
+                TransportParameters.decode(tls.peer_params, from_client=not p.is_client)
+            )
+        if not self._alpn_told and tls.alpn is not None:
+            self._alpn_told = True
+            p.alpn = tls.alpn
+            p.events.append(HandshakeDataReady(tls.alpn))
+        if p.stage == stage.HANDSHAKING and tls.complete and p.keys is not None:
+            self._complete(now)
+
+    def _set_secret(self, epoch: int, is_send: bool, suite: int, secret: bytes) -> None:
+        if epoch == HANDSHAKE:
+            level = self._p.levels[HANDSHAKE]
+            (level.set_send if is_send else level.set_recv)(suite, secret)
+        elif epoch == ONE_RTT:
+            self._data_secrets[is_send] = (suite, secret)
+            if len(self._data_secrets) == 2:
+                suite, send = self._data_secrets[True]
+                self._p.keys = DataKeys(suite, send, self._data_secrets[False][1])
+                self._data_secrets.clear()
+
+    def _set_params(self, params: TransportParameters) -> None:
+        p = self._p
+        check_cids(
+            params,
+            peer_source=p.peer_source_cid,
+            original_destination=p.original_dcid if p.is_client else None,
+            retry_source=p.retry_source_cid,
+        )
+        p.peer_params = params
+        p.idle_timeout = idle_timeout(p.config.max_idle_timeout, params.max_idle_timeout)
+        p.recovery.peer_max_ack_delay = params.max_ack_delay / 1000
+        p.recovery.mtud.limit(params.max_udp_payload_size)
+        p.datagrams.set_peer_limit(params.max_datagram_frame_size)
+        p.mp.local_cids.set_peer_limit(params.active_connection_id_limit)
+        if params.stateless_reset_token is not None:
+            p.mp.remote_cids.set_initial_token(params.stateless_reset_token)
+        p.streams.set_peer_params(
+            params.initial_max_data,
+            params.initial_max_stream_data_bidi_local,
+            params.initial_max_stream_data_bidi_remote,
+            params.initial_max_stream_data_uni,
+            params.initial_max_streams_bidi,
+            params.initial_max_streams_uni,
+        )
+
+    def _complete(self, now: float) -> None:
+        p = self._p
+        assert p.tls.peer is not None
+        assert p.alpn is not None
+        assert p.peer_params is not None
+        p.stage = stage.step(p.stage, stage.COMPLETE)
+        p.peer = p.tls.peer
+        p.events.append(Connected(p.alpn, p.peer))
+        p.paths.established = True
+        if p.peer_params.initial_max_path_id is not None:
+            p.paths.enable_multipath(MAX_PATH_ID, p.peer_params.initial_max_path_id, now)
+            if p.peer_params.max_nat_traversal_addresses is not None:
+                limit = p.peer_params.max_nat_traversal_addresses
+                p.mp.enable_nat_traversal(limit, MAX_NAT_ADDRESSES)
+        p.mp.local_cids.issue(0)
+        if not p.is_client:
+            self.done_pending = True
+            self.confirm(now)
+
+    def confirm(self, now: float) -> None:
+        """The handshake is confirmed (RFC 9001 section 4.1.2): its keys are dropped."""
+        p = self._p
+        if p.confirmed:
+            return
+        p.confirmed = True
+        p.recovery.peer_validated = True
+        p.mp.migration.confirmed = True
+        path = p.paths.get(0)
+        if path is not None:
+            path.recovery.pto_allowed = True
+        p.drop_level(INITIAL)
+        p.drop_level(HANDSHAKE)
+
+    def on_handshake_done(self, now: float) -> None:
+        """Take HANDSHAKE_DONE. Raises PeerError on the server."""
+        if not self._p.is_client:
+            raise PeerError(0xA, "HANDSHAKE_DONE from a client", HandshakeDone.TYPES[0])
+        self.confirm(now)
+
+    # -- as the owner of HANDSHAKE_DONE ----------------------------------------------------------
+
+    def on_acked(self, _info: Any) -> None:
+        """HANDSHAKE_DONE arrived."""
+
+    def on_lost(self, _info: Any) -> None:
+        """HANDSHAKE_DONE is lost: once more."""
+        self.done_pending = True

@@ -1,0 +1,105 @@
+"""Which part takes which frame: the routing table of a connection.
+
+A handler gets (frame, where, datagrams, now): `where` is the handshake level or the path that the
+packet came on, `datagrams` tells its addresses, None in the handshake.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from iroh.quic import frames as f
+from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
+from iroh.quic.levels import Level
+
+if TYPE_CHECKING:
+    from iroh.quic.parts import Parts
+
+Handler = Callable[[Any, Any, Any, float], None]
+
+
+class FrameHandlers:
+    """Routes frames to the parts of one connection."""
+
+    def __init__(self, parts: "Parts") -> None:
+        self._p = p = parts
+        streams = p.streams
+        self._table: dict[type[f.Frame], Handler] = {
+            f.Padding: _nothing,
+            f.Ping: _nothing,
+            f.Ack: self._on_ack,
+            f.Crypto: self._on_crypto,
+            f.ConnectionClose: self._on_close,
+            f.HandshakeDone: lambda _f, _w, _d, now: p.establish.on_handshake_done(now),
+            f.NewToken: self._on_new_token,
+            f.Stream: lambda frame, _w, _d, _n: streams.on_stream(
+                frame.stream_id, frame.offset, frame.data, frame.fin
+            ),
+            f.ResetStream: lambda frame, _w, _d, _n: streams.on_reset_stream(frame),
+            f.StopSending: lambda frame, _w, _d, _n: streams.on_stop_sending(frame),
+            f.MaxData: lambda frame, _w, _d, _n: streams.on_max_data(frame),
+            f.MaxStreamData: lambda frame, _w, _d, _n: streams.on_max_stream_data(frame),
+            f.MaxStreams: lambda frame, _w, _d, _n: streams.on_max_streams(frame),
+            f.DataBlocked: lambda frame, _w, _d, _n: streams.on_data_blocked(frame),
+            f.StreamDataBlocked: lambda frame, _w, _d, _n: streams.on_stream_data_blocked(frame),
+            f.StreamsBlocked: lambda frame, _w, _d, _n: streams.on_streams_blocked(frame),
+            f.Datagram: lambda frame, _w, _d, _n: p.datagrams.receive(frame.data),
+            f.ImmediateAck: self._on_immediate_ack,
+            f.AckFrequency: self._on_ack_frequency,
+        }
+
+    def handle(self, frame: f.Frame, where: Any, datagrams: Any, now: float) -> None:
+        """Route one frame. Raises PeerError."""
+        handler = self._table.get(type(frame))
+        if handler is not None:
+            handler(frame, where, datagrams, now)
+        else:
+            self._p.mp.handle(frame, where, datagrams.remote, datagrams.local, now)
+
+    def _on_ack(self, frame: f.Ack, where: Any, _datagrams: Any, now: float) -> None:
+        p = self._p
+        if isinstance(where, Level):
+            p.on_level_acked(where)
+            where.recovery.on_ack(frame.ranges, 0.0, now, frame.ecn)
+            return
+        kind = frame.TYPES[0] if frame.path_id is None else frame.TYPES[2]
+        if frame.path_id is not None:
+            p.mp.ids.require(kind)
+        path = p.paths.get(frame.path_id or 0)
+        if path is None:
+            if frame.path_id is not None and p.mp.ids.is_open(frame.path_id):
+                raise PeerError(PROTOCOL_VIOLATION, "ACK for a path that was never used", kind)
+            return  # a path that is gone
+        assert p.peer_params is not None
+        assert p.keys is not None
+        delay = (frame.delay << p.peer_params.ack_delay_exponent) / 1e6
+        path.recovery.on_ack(frame.ranges, delay, now, frame.ecn)
+        p.keys.on_acked(path.path_id, frame.ranges[0][1])
+
+    def _on_crypto(self, frame: f.Crypto, where: Any, _datagrams: Any, now: float) -> None:
+        epoch = where.epoch if isinstance(where, Level) else f.ONE_RTT
+        self._p.establish.on_crypto(epoch, frame.offset, frame.data, now)
+
+    def _on_close(self, frame: f.ConnectionClose, _where: Any, _datagrams: Any, now: float) -> None:
+        self._p.ending.on_close(frame, now)
+
+    def _on_new_token(self, frame: f.NewToken, *_: Any) -> None:
+        if not self._p.is_client:
+            raise PeerError(PROTOCOL_VIOLATION, "NEW_TOKEN from a client", frame.TYPES[0])
+        self._p.new_token = frame.token
+
+    def _on_immediate_ack(self, _frame: f.Frame, _where: Any, _datagrams: Any, now: float) -> None:
+        for path in self._p.paths.all():
+            path.acks.want_ack(now)
+
+    def _on_ack_frequency(self, frame: f.AckFrequency, *_: Any) -> None:
+        if frame.seq < self._p.ack_frequency_seq:
+            return
+        self._p.ack_frequency_seq = frame.seq + 1
+        for path in self._p.paths:
+            path.acks.set_frequency(
+                frame.eliciting_threshold, frame.max_ack_delay, frame.reordering_threshold
+            )
+
+
+def _nothing(*_: Any) -> None:
+    """Frames that only want to be acknowledged, or not even that."""

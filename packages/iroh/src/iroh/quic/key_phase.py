@@ -1,0 +1,149 @@
+"""1-RTT keys of both directions and their phases (RFC 9001 section 6).
+
+    phase of a received packet   | packet number                 | key
+    -----------------------------+-------------------------------+------------------------------
+    the current one              | any                           | current
+    the other                    | below the phase's first one   | previous, while it is kept
+    the other                    | anything else                 | next: opens it -> key update
+
+All paths share keys and phases, each has its own packet numbers: the phase's first packet number is
+kept per path. Rust peers update after a random 10 to 999 packets (noq), so this runs on every
+connection of some length.
+"""
+
+from cryptography.exceptions import InvalidTag
+
+from iroh.quic.errors import AEAD_LIMIT_REACHED, KEY_UPDATE_ERROR, PeerError
+from iroh.quic.keys import CHACHA20_POLY1305_SHA256, HeaderKey, PacketKey, next_secret
+from iroh.quic.packet import KEY_PHASE
+
+UPDATE_AFTER = 1 << 22
+"""Packets sent with one key: half of what AES-GCM allows (RFC 9001 section 6.6)."""
+_INTEGRITY_LIMIT = {CHACHA20_POLY1305_SHA256: 1 << 36}  # RFC 9001 section 6.6
+_INTEGRITY_LIMIT_GCM = 1 << 52
+
+
+class DataKeys:
+    """send_bit, recv_bit: the key phase bit (KEY_PHASE or 0) of the current phases."""
+
+    __slots__ = (
+        "_failed",
+        "_limit",
+        "_next",
+        "_next_secret",
+        "_phase_first",
+        "_previous",
+        "_previous_until",
+        "_recv_phase",
+        "_send_acked",
+        "_send_first",
+        "_send_phase",
+        "_send_secret",
+        "_suite",
+        "recv",
+        "recv_bit",
+        "recv_hp",
+        "send",
+        "send_bit",
+        "send_hp",
+        "sent",
+    )
+
+    def __init__(self, suite: int, send_secret: bytes, recv_secret: bytes) -> None:
+        self._suite = suite
+        self.send, self.recv = PacketKey(suite, send_secret), PacketKey(suite, recv_secret)
+        self.send_hp, self.recv_hp = HeaderKey(suite, send_secret), HeaderKey(suite, recv_secret)
+        self.send_bit = self.recv_bit = 0
+        self.sent = 0
+        """Packets sent with the current key."""
+        self._send_phase = self._recv_phase = 0
+        self._send_secret = send_secret
+        self._next_secret = next_secret(suite, recv_secret)
+        self._next = PacketKey(suite, self._next_secret)  # ready, so that timing tells nothing
+        self._previous: PacketKey | None = None
+        self._previous_until = 0.0
+        self._phase_first: dict[int, int] = {}  # path id -> first packet number of recv's phase
+        self._send_first: dict[int, int] = {}  # path id -> first packet number of send's phase
+        self._send_acked = True  # the peer acknowledged a packet of send's phase
+        self._failed = 0
+        self._limit = _INTEGRITY_LIMIT.get(suite, _INTEGRITY_LIMIT_GCM)
+
+    def open_other_phase(
+        self,
+        path_id: int,
+        pn: int,
+        sealed: bytes | memoryview,
+        header: bytes,
+        now: float,
+        pto: float,
+    ) -> bytes:
+        """Open a packet whose phase bit is not `recv_bit`. Raises InvalidTag, PeerError."""
+        first = self._phase_first.get(path_id)
+        previous = self._previous
+        if previous is not None and now > self._previous_until:
+            previous = self._previous = None
+        if previous is not None and first is not None and pn < first:
+            return previous.decrypt(previous.nonce(path_id, pn), sealed, header)
+        following = self._next
+        try:
+            plain = following.decrypt(following.nonce(path_id, pn), sealed, header)
+        except InvalidTag:
+            if previous is None:
+                raise
+            return previous.decrypt(previous.nonce(path_id, pn), sealed, header)
+        if previous is not None and self._send_phase > self._recv_phase + 1:
+            raise PeerError(KEY_UPDATE_ERROR, "a second key update before the first was confirmed")
+        self._rotate_recv(path_id, pn, now, pto)
+        return plain
+
+    def _rotate_recv(self, path_id: int, pn: int, now: float, pto: float) -> None:
+        self._previous, self._previous_until = self.recv, now + 3 * pto
+        self.recv = self._next
+        self._next_secret = next_secret(self._suite, self._next_secret)
+        self._next = PacketKey(self._suite, self._next_secret)
+        self._recv_phase += 1
+        self.recv_bit ^= KEY_PHASE
+        self._phase_first = {path_id: pn}
+        if self._send_phase < self._recv_phase:
+            self._rotate_send()
+
+    def note_first(self, path_id: int, pn: int) -> None:
+        """Remember the smallest packet number of the current phase on a path."""
+        first = self._phase_first.get(path_id)
+        if first is None or pn < first:
+            self._phase_first[path_id] = pn
+
+    def _rotate_send(self) -> None:
+        self._send_secret = next_secret(self._suite, self._send_secret)
+        self.send = PacketKey(self._suite, self._send_secret)
+        self._send_phase += 1
+        self.send_bit ^= KEY_PHASE
+        self.sent = 0
+        self._send_first = {}
+        self._send_acked = False
+
+    def update(self) -> bool:
+        """Start a key update if the last one is confirmed (RFC 9001 section 6.1)."""
+        if self._send_phase != self._recv_phase or not self._send_acked:
+            return False
+        self._rotate_send()
+        return True
+
+    def on_sent(self, path_id: int, first_pn: int, count: int) -> None:
+        """Count packets sealed with `send`."""
+        self.sent += count
+        if not self._send_acked:
+            self._send_first.setdefault(path_id, first_pn)
+
+    def on_acked(self, path_id: int, largest: int) -> None:
+        """The peer acknowledged packets of a path up to `largest`."""
+        if not self._send_acked:
+            first = self._send_first.get(path_id)
+            if first is not None and largest >= first:
+                self._send_acked = True
+
+    def on_failed(self, count: int = 1) -> None:
+        """Packets did not authenticate. Raises PeerError at the limit (RFC 9001 section 6.6)."""
+        self._failed += count
+        if self._failed >= self._limit:
+            raise PeerError(AEAD_LIMIT_REACHED, "too many packets that do not authenticate")

@@ -1,0 +1,68 @@
+"""Making connections: ids, transport parameters and TLS of either side, and the parts around them."""
+
+from collections.abc import Sequence
+
+from iroh.quic.config import TransportConfig
+from iroh.quic.connection import Connection
+from iroh.quic.datagrams import Address
+from iroh.quic.own_params import own_params
+from iroh.quic.parts import Parts
+from iroh.quic.shared import Shared
+from iroh.quic.tls.handshake import Handshake
+
+FIRST_DCID_LENGTH = 20
+"""Of the id that a client makes up for the server (noq `RandomConnectionIdGenerator`; spec 1)."""
+
+
+def make_connection(
+    *,
+    shared: Shared,
+    transport: TransportConfig,
+    alpns: Sequence[bytes],
+    remote: Address,
+    local: Address | None,
+    now: float,
+    peer: bytes | None,
+    original_destination: bytes | None,
+    retry_source: bytes | None,
+    remote_cid: bytes | None,
+) -> Connection:
+    """Make one end of a connection; see endpoint.MakeConnection."""
+    is_client = peer is not None
+    source_cid = shared.new_cid()
+    params = own_params(transport, source_cid)
+    if is_client:
+        dest_cid = first_id = shared.rng(FIRST_DCID_LENGTH)
+    else:
+        assert remote_cid is not None
+        assert original_destination is not None
+        dest_cid = remote_cid
+        first_id = retry_source or original_destination
+        params.original_destination_connection_id = original_destination
+        params.retry_source_connection_id = retry_source
+        params.stateless_reset_token = shared.reset_token(source_cid)
+    tls = Handshake(
+        is_client,
+        shared.secret_key,
+        alpns,
+        params.encode(shared.rng),
+        shared.rng,
+        peer,
+        keylog=shared.keylog,
+    )
+    parts = Parts(
+        is_client=is_client,
+        config=transport,
+        rng=shared.rng,
+        now=now,
+        remote=remote,
+        local=local,
+        source_cid=source_cid,
+        dest_cid=dest_cid,
+        reset_token=shared.reset_token,
+        tls=tls,
+        dropped=shared.dropped,
+        original_dcid=first_id,
+        validated=retry_source is not None,
+    )
+    return Connection(parts, now)

@@ -1,0 +1,89 @@
+"""Opening received packets: from protected bytes to packet numbers and payloads.
+
+`open_run` is the receiver's hot loop: one pass over a batch of short-header packets of one path.
+"""
+
+from cryptography.exceptions import InvalidTag
+
+from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
+from iroh.quic.key_phase import DataKeys
+from iroh.quic.keys import HeaderKey, PacketKey, unmask_long, unmask_run
+from iroh.quic.packet import FIXED_BIT, KEY_PHASE, LongHeader, expand_pn
+
+RESERVED_SHORT, RESERVED_LONG = 0x18, 0x0C  # RFC 9000 sections 17.3.1, 17.2
+
+Opened = list[tuple[int, bytes]]
+"""(packet number, payload) of packets that authenticated, in the order of the batch."""
+
+
+def open_run(
+    keys: DataKeys,
+    path_id: int,
+    largest: int,
+    data: bytes,
+    segment: int,
+    cid_length: int,
+    now: float,
+    pto: float,
+) -> tuple[Opened, int]:
+    """Open a batch of short-header packets that arrived on one path.
+
+    largest: the largest packet number received on the path so far, -1 for none. Gives what opened
+    and how many packets did not. Duplicates are the caller's matter. Raises PeerError when a packet
+    that authenticates breaks the protocol.
+    """
+    opened: Opened = []
+    failed = -(-len(data) // segment)
+    view = memoryview(data)
+    key = keys.recv
+    decrypt, iv, phase = key.decrypt, key.iv ^ (path_id << 64), keys.recv_bit
+    after_cid = 1 + cid_length
+    for first, number, start, end in unmask_run(keys.recv_hp, data, segment, cid_length):
+        if not first & FIXED_BIT:
+            continue
+        length = len(number)
+        pn = expand_pn(int.from_bytes(number, "big"), length, largest)
+        at = start + after_cid
+        header = bytes((first,)) + data[start + 1 : at] + number
+        try:
+            if first & KEY_PHASE == phase:
+                plain = decrypt((iv ^ pn).to_bytes(12, "big"), view[at + length : end], header)
+            else:
+                plain = keys.open_other_phase(
+                    path_id, pn, view[at + length : end], header, now, pto
+                )
+                key = keys.recv
+                decrypt, iv, phase = key.decrypt, key.iv ^ (path_id << 64), keys.recv_bit
+        except InvalidTag:
+            continue
+        if first & RESERVED_SHORT:
+            raise PeerError(PROTOCOL_VIOLATION, "reserved bits are set")
+        opened.append((pn, plain))
+        if pn > largest:
+            largest = pn
+    if opened:
+        keys.note_first(path_id, opened[0][0])
+    return opened, failed - len(opened)
+
+
+def open_long(
+    key: PacketKey, hp: HeaderKey, data: bytes, header: LongHeader, largest: int
+) -> tuple[int, bytes] | None:
+    """Open an Initial, 0-RTT or Handshake packet: its number and payload; None if it does not.
+
+    Raises PeerError as `open_run`.
+    """
+    unmasked = unmask_long(hp, data, header.start, header.pn_at)
+    if unmasked is None:
+        return None
+    first, number = unmasked
+    pn = expand_pn(int.from_bytes(number, "big"), len(number), largest)
+    body = header.pn_at + len(number)
+    clear = bytes((first,)) + data[header.start + 1 : header.pn_at] + number
+    try:
+        plain = key.decrypt(key.nonce(0, pn), data[body : header.end], clear)
+    except InvalidTag:
+        return None
+    if first & RESERVED_LONG:
+        raise PeerError(PROTOCOL_VIOLATION, "reserved bits are set")
+    return pn, plain

@@ -1,0 +1,64 @@
+"""The transport parameters we send, and what we make of the peer's (spec/quic.md section 2)."""
+
+from iroh.quic.config import TransportConfig
+from iroh.quic.errors import TRANSPORT_PARAMETER_ERROR, PeerError
+from iroh.quic.params import TransportParameters
+
+MAX_UDP_PAYLOAD = 1472  # noq `EndpointConfig::max_udp_payload_size`; seen of Rust iroh
+ACTIVE_CID_LIMIT = 5  # noq CidQueue::LEN
+MAX_DATAGRAM_FRAME = 65_535  # noq `datagram_receive_buffer_size` saturates it
+MAX_PATH_ID = 7  # iroh MAX_MULTIPATH_PATHS is 8
+MAX_NAT_ADDRESSES = 32  # iroh MAX_REMOTE_NAT_TRAVERSAL_ADDRESSES
+MIN_ACK_DELAY_US = 1000  # noq TIMER_GRANULARITY
+MAX_ACK_DELAY = 0.025  # RFC 9000 section 18.2: the default, which is not sent
+
+
+def own_params(config: TransportConfig, source_cid: bytes) -> TransportParameters:
+    """Return what both sides of an iroh connection send."""
+    return TransportParameters(
+        max_idle_timeout=round(config.max_idle_timeout * 1000),
+        max_udp_payload_size=MAX_UDP_PAYLOAD,
+        initial_max_data=config.receive_window,
+        initial_max_stream_data_bidi_local=config.stream_receive_window,
+        initial_max_stream_data_bidi_remote=config.stream_receive_window,
+        initial_max_stream_data_uni=config.stream_receive_window,
+        initial_max_streams_bidi=config.max_concurrent_bidi_streams,
+        initial_max_streams_uni=config.max_concurrent_uni_streams,
+        active_connection_id_limit=ACTIVE_CID_LIMIT,
+        initial_source_connection_id=source_cid,
+        max_datagram_frame_size=MAX_DATAGRAM_FRAME,
+        initial_max_path_id=MAX_PATH_ID,
+        max_nat_traversal_addresses=MAX_NAT_ADDRESSES,
+        min_ack_delay=MIN_ACK_DELAY_US,
+    )
+
+
+def check_cids(
+    params: TransportParameters,
+    *,
+    peer_source: bytes,
+    original_destination: bytes | None,
+    retry_source: bytes | None,
+) -> None:
+    """Check that nobody changed ids on the way (RFC 9000 section 7.3). Raises PeerError.
+
+    original_destination: what the client sent its first Initial to; None on the server, which
+    is not told. retry_source: the id of the Retry the client got, None for none.
+    """
+    mismatch = params.initial_source_connection_id != peer_source
+    if original_destination is not None:
+        mismatch = (
+            mismatch
+            or params.original_destination_connection_id != original_destination
+            or params.retry_source_connection_id != retry_source
+        )
+    if mismatch:
+        raise PeerError(TRANSPORT_PARAMETER_ERROR, "CID authentication failure")
+
+
+def idle_timeout(ours: float, theirs_ms: int) -> float | None:
+    """The connection's idle timeout, seconds: the smaller one that is not 0 (RFC 9000 10.1)."""
+    theirs = theirs_ms / 1000
+    if not ours or not theirs:
+        return ours or theirs or None
+    return min(ours, theirs)

@@ -1,0 +1,271 @@
+"""Everything one connection consists of, in one place; the parts know each other through it.
+
+establish   TLS, keys, parameters         streams, datagrams   what the application moves
+levels      Initial and Handshake         handlers             frames -> parts
+keys        1-RTT keys                    mp                   paths, connection ids, NAT traversal
+receiver    datagrams -> frames           transmitter          frames -> datagrams
+ending      close, drain, idle            timers               the one deadline
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from iroh.quic import stage
+from iroh.quic.acks import AckTracker
+from iroh.quic.api import ConnectionStats, Rng
+from iroh.quic.config import TransportConfig
+from iroh.quic.congestion import Cubic
+from iroh.quic.datagram_queue import DatagramQueue
+from iroh.quic.datagrams import Address, Datagrams
+from iroh.quic.events import Event, PathChanged
+from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT
+from iroh.quic.key_phase import DataKeys
+from iroh.quic.levels import Level
+from iroh.quic.mtud import MtuDiscovery
+from iroh.quic.multipath import Multipath
+from iroh.quic.pacing import Pacer
+from iroh.quic.packet import HANDSHAKE as HANDSHAKE_PACKET
+from iroh.quic.packet import LongHeader
+from iroh.quic.params import TransportParameters
+from iroh.quic.path import Path
+from iroh.quic.path_recovery import PathRecovery
+from iroh.quic.recovery import Recovery
+from iroh.quic.rtt import RttEstimator
+from iroh.quic.streams import Streams
+from iroh.quic.tls.crypto_stream import CryptoStream
+from iroh.quic.tls.handshake import Handshake
+
+if TYPE_CHECKING:
+    from iroh.quic.ending import Ending
+    from iroh.quic.establish import Establisher
+
+MAX_EARLY = 16
+"""1-RTT datagrams kept that overtook the end of the handshake."""
+
+
+class Totals:
+    """Counters of a path."""
+
+    __slots__ = (
+        *("lost_bytes", "lost_packets"),
+        *("rx_bytes", "rx_datagrams", "tx_bytes", "tx_datagrams"),
+    )
+
+    def __init__(self) -> None:
+        self.tx_datagrams = self.tx_bytes = self.rx_datagrams = self.rx_bytes = 0
+        self.lost_packets = self.lost_bytes = 0
+
+
+class Parts:
+    """The parts of one connection and the few facts they share."""
+
+    establish: "Establisher"
+    ending: "Ending"
+
+    def __init__(
+        self,
+        *,
+        is_client: bool,
+        config: TransportConfig,
+        rng: Rng,
+        now: float,
+        remote: Address,
+        local: Address | None,
+        source_cid: bytes,
+        dest_cid: bytes,
+        reset_token: Callable[[bytes], bytes],
+        tls: Handshake,
+        dropped: Counter[str],
+        original_dcid: bytes,
+        validated: bool = False,
+    ) -> None:
+        self.is_client = is_client
+        self.config = config
+        self.rng = rng
+        self.dropped = dropped
+        self.stage = stage.HANDSHAKING
+        self.confirmed = False
+        self.alpn: bytes | None = None
+        self.peer: bytes | None = None
+        self.peer_params: TransportParameters | None = None
+        self.events: list[Event] = []
+        self.tls = tls
+        self.keys: DataKeys | None = None
+        self.data_crypto = CryptoStream()
+        self.streams = Streams(is_client, config, self.events)
+        self.datagrams = DatagramQueue(config, self.events)
+        self.source_cid = source_cid
+        self.own_handshake_cids = {source_cid}
+        """What long headers for us may be addressed to."""
+        if not is_client:
+            self.own_handshake_cids.add(original_dcid)
+        self.peer_source_cid = b""
+        self.original_dcid = original_dcid
+        self.retry_source_cid: bytes | None = None
+        self.token = b""
+        self.new_token: bytes | None = None
+        self.idle_timeout: float | None = config.max_idle_timeout or None
+        self.last_received = now
+        self.last_ping = now
+        self.idle_restart = now
+        self.ack_frequency_seq = 0
+        self._early: deque[tuple[int, Datagrams]] = deque(maxlen=MAX_EARLY)
+        self._gone = Totals()
+        keeper = Keeper(self)
+        self.mp = Multipath(
+            is_client, keeper, source_cid, dest_cid, reset_token, rng, config.initial_rtt
+        )
+        self.paths, self.choice = self.mp.paths, self.mp.choice
+        path = self.paths.start(remote, local, validated)
+        self.recovery: PathRecovery = path.recovery.path
+        self.recovery.peer_validated = not is_client
+        path.recovery.pto_allowed = False
+        self.levels: dict[int, Level] = {
+            epoch: Level(epoch, self.recovery) for epoch in (INITIAL, HANDSHAKE)
+        }
+        self.recovery.spaces.sort(key=lambda space: space.data)
+
+    # -- looking things up -----------------------------------------------------------------------
+
+    def crypto(self, epoch: int) -> CryptoStream:
+        """The CRYPTO stream of a level; of one that is gone, one that nobody reads."""
+        if epoch == ONE_RTT:
+            return self.data_crypto
+        level = self.levels.get(epoch)
+        return level.crypto if level is not None else CryptoStream()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection is closing, draining or drained."""
+        return self.stage >= stage.CLOSING
+
+    # -- the handshake ---------------------------------------------------------------------------
+
+    def on_handshake_packet(
+        self, header: LongHeader, remote: Address, local: Address | None, now: float
+    ) -> bool:
+        """An Initial or Handshake packet authenticated; False: it comes from elsewhere, drop it."""
+        path = self.paths.get(0)
+        assert path is not None
+        before = path.remote
+        is_handshake = header.kind == HANDSHAKE_PACKET
+        if not self.mp.migration.on_handshake_packet(path, remote, local, is_handshake):
+            return False
+        if not self.peer_source_cid:
+            self.peer_source_cid = header.scid
+            self.mp.remote_cids.set_initial(header.scid)
+        if path.remote != before:
+            self.events.append(PathChanged(path.remote))
+        if not self.is_client and is_handshake:
+            if not path.validated:
+                self.paths.prove(path, now)
+            self.drop_level(INITIAL)
+        return True
+
+    def on_level_acked(self, level: Level) -> None:
+        """An ACK came in a handshake packet: in a Handshake packet it proves our address."""
+        if level.epoch == HANDSHAKE:
+            self.recovery.peer_validated = True
+
+    def drop_level(self, epoch: int) -> None:
+        """Forget a level's keys and packets (RFC 9001 section 4.9)."""
+        level = self.levels.pop(epoch, None)
+        if level is not None:
+            level.recovery.discard()
+
+    def keep_early(self, path_id: int, datagrams: Datagrams) -> None:
+        """Keep 1-RTT packets that came before their keys."""
+        self._early.append((path_id, datagrams))
+
+    def take_early(self) -> Sequence[tuple[int, Datagrams]]:
+        """Give and forget them."""
+        early, self._early = list(self._early), deque(maxlen=MAX_EARLY)
+        return early
+
+    def on_sent(self, eliciting: bool, now: float) -> None:
+        """Packets left: the first that wants an answer restarts the idle timer (RFC 9000 10.1)."""
+        if eliciting:
+            self.last_ping = now
+            if self.idle_restart < self.last_received:
+                self.idle_restart = now
+
+    def totals(self) -> ConnectionStats:
+        """Add up the counters of all paths, those that are gone too."""
+        everything = [self._gone, *(path.stats for path in self.paths.all())]
+        lost = [path.recovery.path for path in self.paths.all()]
+        return ConnectionStats(
+            udp_tx_datagrams=sum(t.tx_datagrams for t in everything),
+            udp_tx_bytes=sum(t.tx_bytes for t in everything),
+            udp_rx_datagrams=sum(t.rx_datagrams for t in everything),
+            udp_rx_bytes=sum(t.rx_bytes for t in everything),
+            lost_packets=self._gone.lost_packets + sum(r.lost_packets for r in lost),
+            lost_bytes=self._gone.lost_bytes + sum(r.lost_bytes for r in lost),
+        )
+
+    def keep_totals(self, path: Path) -> None:
+        """A path is gone: keep its counters in the connection's."""
+        gone, t, shared = self._gone, path.stats, path.recovery.path
+        gone.tx_datagrams += t.tx_datagrams
+        gone.tx_bytes += t.tx_bytes
+        gone.rx_datagrams += t.rx_datagrams
+        gone.rx_bytes += t.rx_bytes
+        gone.lost_packets += shared.lost_packets
+        gone.lost_bytes += shared.lost_bytes
+
+    def drop(self, why: str, count: int = 1) -> None:
+        """Count packets that were dropped."""
+        self.dropped[why] += count
+
+
+class Keeper:
+    """Fills the free slots of paths: see paths.PathOwner."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._p = parts
+
+    def path_pto(self, path: Path) -> float:
+        """The path's probe timeout, seconds."""
+        return float(path.recovery.path.rtt.pto())
+
+    def path_created(self, path: Path, sibling: Path | None) -> None:
+        """Give a new path its packet-number space, congestion window, pacer, MTU."""
+        p = self._p
+        rtt = RttEstimator(p.config.initial_rtt)
+        if sibling is not None:
+            rtt.set_initial(sibling.recovery.path.rtt.smoothed)
+        mtud = MtuDiscovery()
+        shared = PathRecovery(Cubic(mtud.mtu), rtt, mtud)
+        if p.peer_params is not None:
+            mtud.limit(p.peer_params.max_udp_payload_size)
+            shared.peer_max_ack_delay = p.peer_params.max_ack_delay / 1000
+        shared.idle_timeout = path.idle_timeout
+        path.recovery = Recovery(shared, data=True, rng=p.rng)
+        path.acks = AckTracker()
+        path.mtud = mtud
+        path.pacer = Pacer()
+        path.stats = Totals()
+
+    def path_answered(self, path: Path, rtt: float) -> None:
+        """Take a first guess of the RTT from a challenge."""
+        path.recovery.path.rtt.set_initial(rtt)
+
+    def path_moved(self, path: Path, same_host: bool) -> None:
+        """The peer's address on a path changed."""
+        if path.path_id == 0 or path.established:
+            self._p.events.append(PathChanged(path.remote))
+        if not same_host:
+            shared = path.recovery.path
+            shared.mtud = path.mtud = MtuDiscovery()
+            shared.congestion = Cubic(shared.mtud.mtu)
+            path.pacer = Pacer()
+
+    def path_abandoned(self, path: Path) -> None:
+        """Data in flight there is sent again elsewhere."""
+        path.recovery.requeue_all()
+
+    def path_discarded(self, path: Path) -> None:
+        """Forget the path's packets."""
+        self._p.keep_totals(path)
+        path.recovery.requeue_all()
+        path.recovery.discard()

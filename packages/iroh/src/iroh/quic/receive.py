@@ -1,0 +1,254 @@
+"""What comes in: datagrams -> packets -> frames -> the part that owns the state.
+
+    long header     receive_long   one datagram, coalesced packets one by one
+    short header    receive_run    a batch of one path, opened in one pass
+
+Acknowledgement state, timers and wake-ups are touched once per batch. A STREAM frame that fills its
+packet, by far the most usual packet of a transfer, skips the general frame decoder.
+"""
+
+from typing import TYPE_CHECKING
+
+from iroh.quic import packet as pk
+from iroh.quic import varint
+from iroh.quic.datagrams import Address, Datagrams
+from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError, VersionMismatch
+from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT, Ack, Frame, decode_payload
+from iroh.quic.handlers import FrameHandlers
+from iroh.quic.levels import Level
+from iroh.quic.local_cids import CID_LENGTH
+from iroh.quic.opening import open_long, open_run
+
+if TYPE_CHECKING:
+    from iroh.quic.parts import Parts
+    from iroh.quic.path import Path
+
+_EPOCH = {pk.INITIAL: INITIAL, pk.HANDSHAKE: HANDSHAKE}
+_STREAM, _STREAM_OFF, _STREAM_LEN = 0x08, 0x04, 0x02
+
+
+class Receiver:
+    """The receiving side of one connection."""
+
+    def __init__(self, parts: "Parts", handlers: FrameHandlers) -> None:
+        self._p = parts
+        self._handlers = handlers
+
+    # -- long headers ----------------------------------------------------------------------------
+
+    def receive_long(
+        self, data: bytes, remote: Address, local: Address | None, ecn: int, now: float
+    ) -> None:
+        """Take a datagram that starts with a long header. Raises PeerError."""
+        p = self._p
+        path = p.paths.get(0)
+        if path is None:
+            return
+        path.bytes_received += len(data)
+        path.stats.rx_datagrams += 1
+        path.stats.rx_bytes += len(data)
+        at = 0
+        while at < len(data):
+            if not data[at] & pk.LONG:
+                self.receive_run(0, Datagrams(remote, data[at:], 0, ecn, local), now, counted=True)
+                return
+            try:
+                header = pk.parse_long(data, at)
+            except pk.PacketError:
+                p.drop("malformed header")
+                return
+            if header.kind == pk.RETRY:
+                self._receive_retry(header, data, remote, local, now)
+                return
+            if header.kind == pk.VERSION_NEGOTIATION:
+                self._receive_versions(header, data, now)
+                return
+            level = p.levels.get(_EPOCH.get(header.kind, ZERO_RTT))
+            if header.dcid in p.own_handshake_cids and level is not None:
+                self._receive_packet(level, header, data, (remote, local, ecn), now)
+            else:
+                p.drop("no keys for the packet")
+            at = header.end
+
+    def _receive_packet(
+        self,
+        level: Level,
+        header: pk.LongHeader,
+        data: bytes,
+        origin: tuple[Address, Address | None, int],
+        now: float,
+    ) -> None:
+        p = self._p
+        if level.recv_key is None or level.recv_hp is None:
+            p.drop("no keys for the packet")
+            return
+        if p.is_client and header.kind == pk.INITIAL and header.token:
+            raise PeerError(PROTOCOL_VIOLATION, "a server's Initial with a token")
+        largest = level.acks.ranges.largest()
+        opened = open_long(level.recv_key, level.recv_hp, data, header, largest)
+        if opened is None:
+            p.drop("not authentic")
+            return
+        pn, payload = opened
+        if level.acks.is_duplicate(pn):
+            p.drop("duplicate")
+            return
+        remote, local, ecn = origin
+        if not p.on_handshake_packet(header, remote, local, now):
+            p.drop("unexpected remote")
+            return
+        frames = decode_payload(payload, level.epoch)
+        eliciting = any(frame.ACK_ELICITING for frame in frames)
+        level.acks.received(pn, pn, eliciting, now, ecn)
+        p.last_received = now
+        for frame in frames:
+            self._handlers.handle(frame, level, None, now)
+
+    # -- short headers ---------------------------------------------------------------------------
+
+    def receive_run(
+        self, path_id: int, datagrams: Datagrams, now: float, *, counted: bool = False
+    ) -> None:
+        """Take a batch of short-header packets whose ids belong to one path. Raises PeerError."""
+        p = self._p
+        keys, data = p.keys, datagrams.data
+        remote, local = datagrams.remote, datagrams.local
+        if keys is None:
+            p.keep_early(path_id, datagrams)
+            return
+        if not p.mp.migration.accepts(path_id, remote, local):
+            p.drop("unexpected remote", len(datagrams))
+            return
+        path = p.paths.get(path_id)
+        largest = path.acks.ranges.largest() if path is not None else -1
+        opened, failed = open_run(
+            *(keys, path_id, largest, data, datagrams.segment_size, CID_LENGTH),
+            *(now, p.recovery.pto()),
+        )
+        if failed:
+            p.drop("not authentic", failed)
+            keys.on_failed(failed)
+        if not opened:
+            return
+        if path is None:
+            path = p.paths.on_first_packet(path_id, remote, local, now)
+            if path is None:
+                p.drop("a path that may not be opened")
+                return
+        if not counted:
+            path.stats.rx_datagrams += len(datagrams)
+            path.stats.rx_bytes += len(data)
+        self._take_run(path, opened, datagrams, now)
+
+    def _take_run(
+        self, path: "Path", opened: list[tuple[int, bytes]], datagrams: Datagrams, now: float
+    ) -> None:
+        """Hand out the frames of a batch, then account for its packets, run by run."""
+        acks, ecn = path.acks, datagrams.ecn
+        before = acks.ranges.largest()
+        first = last = -2
+        eliciting = 0
+        probing_only = True
+        on_stream = self._p.streams.on_stream
+        for pn, payload in opened:
+            if pn != last + 1 or acks.is_duplicate(pn):
+                if last >= 0:
+                    acks.received(first, last, eliciting, now, ecn)
+                    eliciting = 0
+                    first = last = -2
+                if acks.is_duplicate(pn):
+                    self._p.drop("duplicate")
+                    continue
+                first = pn
+            last = pn
+            kind = payload[0] if payload else 0
+            if kind & 0xF8 == _STREAM:
+                at = self._stream_alone(payload, kind, on_stream)
+                if at:
+                    eliciting += 1
+                    probing_only = False
+                    continue
+            wants_ack, probing = self._take_frames(path, payload, datagrams, now)
+            eliciting += wants_ack
+            probing_only = probing_only and probing
+        if last >= 0:
+            acks.received(first, last, eliciting, now, ecn)
+        p = self._p
+        p.last_received = now
+        remote, local = datagrams.remote, datagrams.local
+        newest = acks.ranges.largest() > before
+        p.mp.migration.on_packet(path, remote, local, probing_only, newest, now)
+        p.mp.timers.on_received(path, remote, len(datagrams.data), now)
+
+    @staticmethod
+    def _stream_alone(payload: bytes, kind: int, on_stream: object) -> bool:
+        """Take a packet that is one STREAM frame; say False to leave it to the decoder."""
+        decode = varint.decode
+        stream_id, at = decode(payload, 1)
+        offset = 0
+        if kind & _STREAM_OFF:
+            offset, at = decode(payload, at)
+        if kind & _STREAM_LEN:
+            length, at = decode(payload, at)
+            if at + length != len(payload):
+                return False
+        if offset + len(payload) - at > varint.MAX:
+            return False
+        on_stream(stream_id, offset, payload[at:], bool(kind & 1))  # type: ignore[operator]
+        return True
+
+    def _take_frames(
+        self, path: "Path", payload: bytes, datagrams: Datagrams, now: float
+    ) -> tuple[bool, bool]:
+        """Handle any packet's frames: whether it wants an ACK, and whether it only probes."""
+        wants_ack, probing = False, True
+        frames: list[Frame] = decode_payload(payload, ONE_RTT)
+        handle = self._handlers.handle
+        for frame in frames:
+            if not isinstance(frame, Ack):
+                wants_ack = wants_ack or frame.ACK_ELICITING
+            probing = probing and frame.PROBING
+            handle(frame, path, datagrams, now)
+        return wants_ack, probing
+
+    # -- packets without protection --------------------------------------------------------------
+
+    def _receive_retry(
+        self,
+        header: pk.LongHeader,
+        data: bytes,
+        remote: Address,
+        local: Address | None,
+        now: float,
+    ) -> None:
+        """The server wants our address proven first: start again with its token and id."""
+        p = self._p
+        level = p.levels.get(INITIAL)
+        if (
+            not p.is_client
+            or level is None
+            or p.peer_source_cid
+            or p.retry_source_cid is not None
+            or header.dcid != p.source_cid
+            or not pk.is_retry_authentic(p.original_dcid, data[header.start :])
+        ):
+            p.drop("unexpected Retry")
+            return
+        p.retry_source_cid = header.scid
+        p.token = header.token
+        p.mp.remote_cids.set_initial(header.scid)
+        level.recovery.requeue_all()
+        p.establish.start(header.scid)
+
+    def _receive_versions(self, header: pk.LongHeader, data: bytes, now: float) -> None:
+        """The server speaks other versions. Believed only if it really cannot be ours."""
+        p = self._p
+        try:
+            versions = pk.offered_versions(data, header.pn_at)
+        except pk.PacketError:
+            versions = [pk.VERSION_1]
+        ours = header.dcid == p.source_cid and header.scid == p.original_dcid
+        if not p.is_client or p.peer_source_cid or not ours or pk.VERSION_1 in versions:
+            p.drop("unexpected version negotiation")
+            return
+        p.ending.vanish(VersionMismatch(), now)

@@ -1,0 +1,45 @@
+"""The one timer of a connection: the earliest of what its parts wait for."""
+
+from typing import TYPE_CHECKING
+
+from iroh.quic.transmit import Transmitter
+
+if TYPE_CHECKING:
+    from iroh.quic.parts import Parts
+
+NEVER = float("inf")
+
+
+class Timers:
+    """Asks every part when it wants to be called, and calls those that are due."""
+
+    def __init__(self, parts: "Parts", transmitter: Transmitter) -> None:
+        self._p = parts
+        self._transmitter = transmitter
+
+    def next_timeout(self) -> float | None:
+        """Give the time at which `handle_timeout` is due, None for never."""
+        p = self._p
+        due = p.ending.next_timeout() or NEVER
+        if not p.is_over:
+            for path in p.paths.all():
+                due = min(due, path.recovery.path.next_timeout(), path.acks.deadline)
+            for level in p.levels.values():
+                due = min(due, level.acks.deadline)
+            at = p.mp.next_timeout()
+            due = min(due, at if at is not None else NEVER)
+            if self._transmitter.next_send:
+                due = min(due, self._transmitter.next_send)
+        return None if due == NEVER else due
+
+    def handle_timeout(self, now: float) -> None:
+        """Do what is due. Raises PeerError when no path is left."""
+        p = self._p
+        p.ending.handle_timeout(now)
+        if p.is_over:
+            return
+        for path in p.paths.all():
+            shared = path.recovery.path
+            if shared.next_timeout() <= now:
+                shared.on_timeout(now)
+        p.mp.handle_timeout(now)

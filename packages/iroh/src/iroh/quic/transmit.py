@@ -1,0 +1,388 @@
+"""What goes out: frames and stream data -> packets -> batches of datagrams.
+
+    order    what                                       held back by
+    -----    ----------------------------------------   ------------------------------------
+    1        Initial and Handshake, coalesced           3x limit of the server
+    2        probes and answers away from the path      the path they belong to
+    3        per path: ACK, challenge, answer, ping     3x limit
+    4        on the best path: control frames,          congestion window, pacing
+             datagrams, the start of stream data
+    5        runs of stream data on the best path       the same
+    6        MTU probes                                 the same
+
+A batch has one destination and equal datagrams, the last may be shorter.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from iroh.quic import build
+from iroh.quic import packet as pk
+from iroh.quic import stage as st
+from iroh.quic.datagrams import Datagrams
+from iroh.quic.frames import (
+    HANDSHAKE,
+    INITIAL,
+    Ack,
+    Crypto,
+    Datagram,
+    HandshakeDone,
+    ImmediateAck,
+    Ping,
+)
+from iroh.quic.levels import Level
+from iroh.quic.probes import Probe
+
+if TYPE_CHECKING:
+    from iroh.quic.parts import Parts
+    from iroh.quic.path import Path
+
+MIN_DATAGRAM = 1200  # RFC 9000 sections 14.1, 8.2.1
+MAX_BATCH_BYTES = 64_000
+"""Of one Datagrams: what one UDP send and one relay frame carry."""
+_ACK_ROOM = 300
+"""Left free for an ACK of 32 ranges when control frames are gathered."""
+_MIN_STREAM_ROOM = 32
+_ECT0 = 2
+
+
+class Transmitter:
+    """The sending side of one connection."""
+
+    def __init__(self, parts: "Parts") -> None:
+        self._p = parts
+        self.next_send = 0.0
+        """When the pacer lets more go; 0 when it holds nothing back."""
+
+    def transmit(self, now: float) -> list[Datagrams]:
+        """Give everything that may leave now."""
+        p = self._p
+        self.next_send = 0.0
+        out: list[Datagrams] = []
+        if p.levels:
+            self._send_handshake(out, now)
+        if p.keys is not None:
+            for probe in p.mp.take_probes(now):
+                self._send_probe(probe, out, now)
+            for path in p.paths.all():
+                self._send_path(path, out, now)
+            best = p.choice.best() if p.stage == st.ESTABLISHED else None
+            if best is not None:
+                self._send_data(best, out, now)
+        return out
+
+    # -- handshake -------------------------------------------------------------------------------
+
+    def _send_handshake(self, out: list[Datagrams], now: float) -> None:
+        """Send Initial and Handshake packets, coalesced into datagrams."""
+        p = self._p
+        path = p.paths.get(0)
+        assert path is not None
+        while True:
+            if not path.can_send(MIN_DATAGRAM):
+                p.recovery.blocked = True
+                return
+            p.recovery.blocked = False
+            datagram, has_initial, eliciting = b"", False, False
+            for epoch in (INITIAL, HANDSHAKE):
+                level = p.levels.get(epoch)
+                if level is None or level.send_key is None:
+                    continue
+                room = MIN_DATAGRAM - len(datagram)
+                packet = self._fill_level(level, room, now)
+                if packet is None:
+                    continue
+                pad = 0
+                later = p.levels.get(HANDSHAKE) if epoch == INITIAL else None
+                more = later is not None and later.send_key is not None and self._wants(later, now)
+                if epoch == INITIAL:
+                    has_initial = True
+                if (has_initial or epoch == INITIAL) and not more:
+                    pad = MIN_DATAGRAM - len(datagram)
+                datagram += self._seal_level(level, packet, now, pad)
+                eliciting = eliciting or packet.eliciting
+                if p.is_client and epoch == HANDSHAKE:
+                    p.drop_level(INITIAL)
+            if not datagram:
+                return
+            self._emit(out, path, datagram, len(datagram), 1, now, eliciting=eliciting)
+
+    def _wants(self, level: Level, now: float) -> bool:
+        return level.crypto.wants_to_send or level.recovery.probes > 0 or level.acks.ack_due(now)
+
+    def _fill_level(self, level: Level, room: int, now: float) -> build.Packet | None:
+        p = self._p
+        if not self._wants(level, now):
+            return None
+        cids = self._cids()
+        token = p.token if level.epoch == INITIAL else b""
+        packet = build.Packet(room - pk.long_overhead(level.kind, *cids, token))
+        self._add_ack(packet, level.acks, None, now)
+        if level.recovery.probes > 0:
+            level.recovery.probes -= 1
+            if not level.crypto.wants_to_send:
+                level.crypto.resend()
+            if not level.crypto.wants_to_send:
+                packet.add(Ping().encode())
+        while (frame := level.crypto.take_frame(packet.room)) is not None:
+            offset, data = frame
+            packet.add(Crypto(offset, data).encode(), level.crypto, (offset, len(data)))
+        return packet if packet.used else None
+
+    def _seal_level(self, level: Level, packet: build.Packet, now: float, size: int) -> bytes:
+        assert level.send_key is not None
+        assert level.send_hp is not None
+        token = self._p.token if level.epoch == INITIAL else b""
+        return build.seal_long(
+            *(level.send_key, level.send_hp, level.recovery, level.kind, self._cids(), packet, now),
+            token=token,
+            size=size,
+        )
+
+    def _cids(self) -> tuple[bytes, bytes]:
+        active = self._p.mp.remote_cids.active(0)
+        assert active is not None
+        return active, self._p.source_cid
+
+    # -- what belongs to one path ----------------------------------------------------------------
+
+    def _send_probe(self, probe: Probe, out: list[Datagrams], now: float) -> None:
+        """Send a challenge or an answer to where it must go."""
+        path, p = probe.path, self._p
+        assert p.keys is not None
+        packet = build.Packet(MIN_DATAGRAM - build.short_overhead(probe.cid))
+        if probe.on_path:
+            self._add_ack(packet, path.acks, path.path_id, now)
+        for frame, token in probe.frames:
+            part, info = token or (None, None)
+            packet.add(frame.encode(), part, info, frame.ACK_ELICITING)
+        data = build.seal_short(
+            *(p.keys, path.recovery, path.path_id, probe.cid, packet, now),
+            size=MIN_DATAGRAM if probe.pad else 0,
+            track=probe.on_path,
+        )
+        if probe.on_path:
+            self._emit(out, path, data, len(data), 1, now, eliciting=True)
+        else:
+            path.stats.tx_datagrams += 1
+            path.stats.tx_bytes += len(data)
+            out.append(Datagrams(probe.remote, data, 0, 0, probe.local))
+
+    def _send_path(self, path: "Path", out: list[Datagrams], now: float) -> None:
+        """Send what a path owes: ACKs of its packets, pings, probes of its probe timeout."""
+        p = self._p
+        if path.acks.ack_due(now):
+            carrier = p.choice.best_for_acks(path)
+            if carrier is not None and carrier is not path:
+                self._send_packet(carrier, out, now, acks_of=path)
+        due = path.acks.ack_due(now)
+        if path.is_live() and (due or path.wants_ping or path.recovery.probes > 0):
+            while self._send_packet(path, out, now, acks_of=path) and path.recovery.probes > 0:
+                pass
+
+    def _send_packet(self, path: "Path", out: list[Datagrams], now: float, acks_of: "Path") -> bool:
+        """Send one packet over a path, whatever its window says: ACKs and probes do not wait."""
+        p = self._p
+        cid = p.mp.remote_cids.active(path.path_id)
+        if cid is None or not path.can_send(MIN_DATAGRAM):
+            path.recovery.path.blocked = cid is not None
+            return False
+        path.recovery.path.blocked = False
+        packet = build.Packet(path.mtud.mtu - build.short_overhead(cid))
+        self._add_ack(packet, acks_of.acks, acks_of.path_id, now)
+        for frame, token in p.mp.observed.take_frames(path, packet.room):
+            packet.add(frame.encode(), p.mp.observed, token)
+        if path.wants_ping or path.recovery.probes > 0:
+            self._add_probe(path, packet, now)
+        elif acks_of.acks.crowded():
+            packet.add(Ping().encode())
+        if not packet.used:
+            return False
+        self._seal_out(path, cid, packet, out, now)
+        return True
+
+    def _add_probe(self, path: "Path", packet: build.Packet, now: float) -> None:
+        """Make the packet elicit an ACK: with lost data if there is any, else a PING."""
+        path.wants_ping = False
+        recovery = path.recovery
+        if recovery.probes > 0:
+            recovery.probes -= 1
+            recovery.requeue_oldest()
+            if self._p.stage == st.ESTABLISHED:
+                self._fill(packet, self._take_control(packet.room, now))
+            params = self._p.peer_params
+            if params is not None and params.min_ack_delay is not None:
+                packet.add(ImmediateAck().encode())
+        if not packet.eliciting:
+            packet.add(Ping().encode())
+
+    # -- data ------------------------------------------------------------------------------------
+
+    def _send_data(self, path: "Path", out: list[Datagrams], now: float) -> None:
+        """Send control frames, datagrams and stream data over the chosen path."""
+        p = self._p
+        cid = p.mp.remote_cids.active(path.path_id)
+        if cid is None:
+            return
+        shared, mtu = path.recovery.path, path.mtud.mtu
+        overhead = build.short_overhead(cid)
+        while True:
+            room = self._room(path, now)
+            if room < mtu and (shared.bytes_in_flight or not room):
+                shared.app_limited = False
+                break
+            control = self._take_control(mtu - overhead - _ACK_ROOM, now)
+            streams = p.streams.has_data()
+            if not (control or streams or p.datagrams):
+                shared.app_limited = True
+                break
+            if streams and not (control or p.datagrams):
+                if self._send_run(path, cid, room, out, now):
+                    continue
+            packet = build.Packet(mtu - overhead)
+            self._add_ack(packet, path.acks, path.path_id, now)
+            self._fill(packet, control)
+            if not packet.eliciting and not packet.used:
+                break
+            self._seal_out(path, cid, packet, out, now)
+        if (p.confirmed and shared.app_limited is False) or not p.confirmed:
+            return
+        self._send_mtu_probe(path, cid, out, now)
+
+    def _room(self, path: "Path", now: float) -> int:
+        """How many bytes congestion window and pacer let go; notes when the pacer is the reason."""
+        shared = path.recovery.path
+        window = shared.room()
+        if window <= 0 or not path.can_send(path.mtud.mtu):
+            return 0
+        mtu = path.mtud.mtu
+        paced = path.pacer.available(now, shared.congestion.window, shared.rtt.smoothed, mtu)
+        if paced < mtu <= window:
+            self.next_send = path.pacer.next(now)
+            return 0
+        return int(min(window, paced))
+
+    def _send_run(
+        self, path: "Path", cid: bytes, room: int, out: list[Datagrams], now: float
+    ) -> bool:
+        """Send a run of one stream's data, if there is enough of it to fill two packets."""
+        p = self._p
+        mtu = path.mtud.mtu
+        count = min(room // mtu, build.MAX_RUN, MAX_BATCH_BYTES // mtu)
+        half = p.streams.next_sender()
+        if half is None or p.keys is None or count < 2:
+            return False
+        chunk = build.run_chunk(mtu, cid, half.stream_id)
+        if not half.has_lost() and half.pending() < 2 * chunk:
+            return False
+        offset, pieces, fin = half.take_run(count, chunk)
+        if not pieces:
+            return False
+        ecn = bool(path.recovery.path.ecn)
+        data, size = build.build_run(
+            *(p.keys, path.recovery, path.path_id, cid, (half, half.stream_id)),
+            *((offset, pieces, fin), now, ecn),
+        )
+        self._emit(out, path, data, size, len(pieces), now, eliciting=True, ecn=ecn)
+        return True
+
+    def _take_control(self, room: int, now: float) -> list[tuple[bytes, Any, Any]]:
+        """Take control frames of up to `room` bytes: (encoded, part, token)."""
+        p = self._p
+        taken: list[tuple[bytes, Any, Any]] = []
+        if p.establish.done_pending:
+            p.establish.done_pending = False
+            taken.append((HandshakeDone().encode(), p.establish, None))
+        if p.data_crypto.wants_to_send:
+            while room > 3 and (piece := p.data_crypto.take_frame(room)) is not None:
+                encoded = Crypto(*piece).encode()
+                room -= len(encoded)
+                taken.append((encoded, p.data_crypto, (piece[0], len(piece[1]))))
+        for frame, (part, token) in p.mp.take_frames(now, room):
+            encoded = frame.encode()
+            room -= len(encoded)
+            taken.append((encoded, part, token))
+        if p.streams.has_control():
+            for frame, token in p.streams.take_control(room):
+                taken.append((frame.encode(), p.streams, token))
+        return taken
+
+    def _fill(self, packet: build.Packet, control: list[tuple[bytes, Any, Any]]) -> None:
+        """Add control frames, then datagrams and stream data as they fit."""
+        p = self._p
+        largest = packet.room + packet.used
+        for encoded, part, token in control:
+            packet.add(encoded, part, token)
+        if p.datagrams:
+            while (payload := p.datagrams.take(packet.room, largest)) is not None:
+                packet.add(Datagram(payload).encode())
+        while packet.room > _MIN_STREAM_ROOM and p.streams.has_data():
+            half = p.streams.next_sender()
+            piece = half.take(packet.stream_room(half.stream_id)) if half is not None else None
+            if half is None or piece is None:
+                break
+            packet.add_stream(half, half.stream_id, *piece)
+
+    def _send_mtu_probe(self, path: "Path", cid: bytes, out: list[Datagrams], now: float) -> None:
+        """Try whether larger datagrams pass, when there is room for one."""
+        p = self._p
+        size = path.mtud.next_probe(now)
+        if not size or self._room(path, now) < size or p.keys is None:
+            return
+        packet = build.Packet(size - build.short_overhead(cid))
+        packet.add(Ping().encode())
+        data = build.seal_short(
+            *(p.keys, path.recovery, path.path_id, cid, packet, now), size=size, mtu_probe=True
+        )
+        path.mtud.on_probe_sent()
+        self._emit(out, path, data, len(data), 1, now, eliciting=True)
+
+    # -- the end of all of them ------------------------------------------------------------------
+
+    def _add_ack(self, packet: build.Packet, acks: Any, path_id: int | None, now: float) -> None:
+        """Add what is to be acknowledged, in the form that the connection speaks."""
+        told = acks.take(now)
+        if told is None:
+            return
+        ranges, delay, ecn = told
+        p = self._p
+        if path_id is not None and not p.paths.ids.enabled:
+            path_id = None
+        exponent = 3 if path_id is not None or p.keys is not None else 0
+        frame = Ack(ranges, delay >> exponent, path_id, ecn)
+        packet.add(frame.encode(), acks, ranges[0][1], eliciting=False)
+
+    def _seal_out(
+        self,
+        path: "Path",
+        cid: bytes,
+        packet: build.Packet,
+        out: list[Datagrams],
+        now: float,
+        *,
+        size: int = 0,
+    ) -> None:
+        p = self._p
+        assert p.keys is not None
+        data = build.seal_short(*(p.keys, path.recovery, path.path_id, cid, packet, now), size=size)
+        self._emit(out, path, data, len(data), 1, now, eliciting=packet.eliciting)
+
+    def _emit(
+        self,
+        out: list[Datagrams],
+        path: "Path",
+        data: bytes,
+        size: int,
+        count: int,
+        now: float,
+        *,
+        eliciting: bool,
+        ecn: bool = False,
+    ) -> None:
+        """Account for datagrams of a path and put them out."""
+        path.stats.tx_datagrams += count
+        path.stats.tx_bytes += len(data)
+        path.pacer.sent(len(data), now)
+        self._p.mp.timers.on_sent(path, len(data), eliciting, now)
+        self._p.on_sent(eliciting, now)
+        mark = _ECT0 if ecn else 0
+        out.append(Datagrams(path.remote, data, size, mark, path.local))
