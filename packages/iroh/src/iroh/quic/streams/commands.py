@@ -93,13 +93,17 @@ class StreamCommands(StreamTable):
     def set_max_concurrent_streams(self, bidirectional: bool, count: int) -> None:
         """Let the peer hold this many streams open at once (never takes back what was granted)."""
         which = 0 if bidirectional else 1
-        self._remote[which].set_count(count)
-        self._check_streams(which)
+        ids = self._remote[which]
+        ids.set_count(count)
+        if ids.granted > ids.announced:
+            self._control.want(control.MAX_STREAMS, which)
 
     def set_receive_window(self, size: int) -> None:
         """Change the connection's receive window (never takes back what was granted)."""
-        self._intake.window = size
-        self._check_window()
+        intake = self._intake
+        intake.window = size
+        if intake.limit() > intake.announced:
+            self._control.want(control.MAX_DATA)
 
     def _remember_stop(self, stream_id: int, code: int) -> None:
         self._stopped[stream_id] = code

@@ -109,7 +109,7 @@ class RecvHalf:
         self._head = 0  # bytes of _ready[0] that were given already
         self._intake = intake
         self._next = 0
-        self._plain = True  # state is RECV and there are no fragments
+        self._plain = True  # state is RECV and nothing is known behind _next
         self._ready: list[bytes | bytearray | memoryview] = []
 
     def __repr__(self) -> str:
@@ -203,6 +203,7 @@ class RecvHalf:
         if fin and stop < self.highest:
             raise PeerError(FINAL_SIZE_ERROR, "more was sent than the final size says", 0x08)
         self._account(stop, 0x08)
+        self._plain = False
         if fin and known < 0:
             self.final_size = stop
             self._move(FIN)
@@ -212,6 +213,7 @@ class RecvHalf:
             return False
         before = self._next
         self._store(offset, data)
+        self._plain = self.state == RECV and self.highest == self._next
         return (self._next == self.final_size and self._move(COMPLETE)) or self._next > before
 
     def _account(self, stop: int, frame_type: int) -> None:
@@ -243,11 +245,9 @@ class RecvHalf:
                 self._append(piece)
             if not fragments:
                 self._fragments = None
-                self._plain = self.state == RECV
             return
         if fragments is None:
             fragments = self._fragments = Fragments()
-            self._plain = False
         fragments.add(offset, data)
 
     def _append(self, data: Buffer | bytearray) -> None:
@@ -301,5 +301,5 @@ class RecvHalf:
         if state is None:
             return False
         self.state = state
-        self._plain = state == RECV and self._fragments is None
+        self._plain = False
         return True

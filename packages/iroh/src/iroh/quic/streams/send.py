@@ -123,6 +123,7 @@ class SendHalf:
     def finish(self) -> None:
         """Send the end behind what was written. The caller has checked that the state is OPEN."""
         self._move(FINISH)
+        self._outlet.writers.pop(self.stream_id, None)
         self._fin = self._buffer.stop
         self._fin_pending = True
         if not self.in_fresh:

@@ -166,6 +166,7 @@ class StreamTable:
                 self._senders[new_id] = SendHalf(new_id, self._outlet, self._initial[0])
             self._events.append(StreamOpened(new_id))
         ids.opened = count
+        self._check_streams(1 if uni else 0)
 
     def _allow(self, which: int, has_initial: bool = False) -> None:
         """A limit of streams has moved: let those go on that waited for it."""
