@@ -106,7 +106,7 @@ class CryptoStream:
         Raises PeerError CRYPTO_BUFFER_EXCEEDED for data too far ahead.
         """
         end = offset + len(data)
-        if end <= self._read:
+        if end <= self._read or not data:
             return b""
         if offset <= self._read and not self._received:
             fresh = bytes(data[self._read - offset :])
