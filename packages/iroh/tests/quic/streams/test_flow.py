@@ -223,6 +223,8 @@ def test_equal_streams_take_turns():
     for stream_id, size in zip(ids, (3000, 1000, 2000), strict=True):
         client.streams.write(stream_id, bytes(size))
     a, b, c = ids
+    for _ in range(3):
+        assert client.streams.peek_sender().stream_id == a  # looking costs no turn
     assert turns(client, 10) == [a, b, c, a, c, a]
     assert not client.streams.has_data()
     assert client.streams.next_sender() is None

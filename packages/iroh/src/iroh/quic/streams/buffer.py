@@ -4,6 +4,7 @@
     |---- _chunks[i] ----|---- _chunks[i+1] ----| ...  |---- _tail ----|
 
 Chunks are immutable and never move: acknowledging drops whole chunks, sending cuts views of them.
+So at most one chunk more than the bytes in question is held.
 Small writes gather in the tail, which becomes a chunk when it is full or wanted.
 """
 
