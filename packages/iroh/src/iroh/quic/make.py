@@ -1,4 +1,4 @@
-"""Making connections: ids, transport parameters and TLS of either side, and the parts around them."""
+"""Making connections: ids, transport parameters and TLS of either side, then the parts."""
 
 from collections.abc import Sequence
 

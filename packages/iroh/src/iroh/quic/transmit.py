@@ -230,23 +230,22 @@ class Transmitter:
             if room < mtu and (shared.bytes_in_flight or not room):
                 shared.app_limited = False
                 break
+            streams = p.streams.has_data()  # first: it may find that a limit blocks us, and say so
             control = self._take_control(mtu - overhead - _ACK_ROOM, now)
-            streams = p.streams.has_data()
             if not (control or streams or p.datagrams):
                 shared.app_limited = True
                 break
-            if streams and not (control or p.datagrams):
-                if self._send_run(path, cid, room, out, now):
-                    continue
+            alone = streams and not (control or p.datagrams)
+            if alone and self._send_run(path, cid, room, out, now):
+                continue
             packet = build.Packet(mtu - overhead)
             self._add_ack(packet, path.acks, path.path_id, now)
             self._fill(packet, control)
             if not packet.eliciting and not packet.used:
                 break
             self._seal_out(path, cid, packet, out, now)
-        if (p.confirmed and shared.app_limited is False) or not p.confirmed:
-            return
-        self._send_mtu_probe(path, cid, out, now)
+        if p.confirmed:
+            self._send_mtu_probe(path, cid, out, now)
 
     def _room(self, path: "Path", now: float) -> int:
         """How many bytes congestion window and pacer let go; notes when the pacer is the reason."""
@@ -268,12 +267,13 @@ class Transmitter:
         p = self._p
         mtu = path.mtud.mtu
         count = min(room // mtu, build.MAX_RUN, MAX_BATCH_BYTES // mtu)
-        half = p.streams.next_sender()
+        half = p.streams.peek_sender()
         if half is None or p.keys is None or count < 2:
             return False
         chunk = build.run_chunk(mtu, cid, half.stream_id)
         if not half.has_lost() and half.pending() < 2 * chunk:
             return False
+        p.streams.next_sender()
         offset, pieces, fin = half.take_run(count, chunk)
         if not pieces:
             return False

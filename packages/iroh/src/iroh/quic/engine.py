@@ -1,0 +1,12 @@
+"""The engine that endpoints use, behind the seam of api.py."""
+
+from iroh.quic.api import QuicEndpoint, Rng
+from iroh.quic.config import TransportConfig
+from iroh.quic.endpoint import Endpoint
+from iroh.quic.make import make_connection
+from iroh_base import SecretKey
+
+
+def new_endpoint(secret_key: SecretKey, transport: TransportConfig, rng: Rng) -> QuicEndpoint:
+    """Make the engine's end of an endpoint. It accepts nothing until set_accepting(True)."""
+    return Endpoint(make_connection, secret_key, transport=transport, rng=rng)
