@@ -221,6 +221,12 @@ class Endpoint(QuicEndpoint):
         self.routes.forget(engine_connection)
         self._half_open.discard(engine_connection)
 
+    def remembered(self) -> int:
+        """How many ids, tokens and attempts are kept: 0 once all connections are forgotten."""
+        routes = self.routes
+        tables = (routes.by_cid, routes.by_first_id, routes.by_token)
+        return sum(map(len, tables)) + len(self._waiting) + len(self._half_open)
+
     # -- connections ---------------------------------------------------------------------------
 
     def update(self, connection: EngineConnection) -> None:
