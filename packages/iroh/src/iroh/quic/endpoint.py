@@ -224,8 +224,8 @@ class Endpoint(QuicEndpoint):
     def remembered(self) -> int:
         """How many ids, tokens and attempts are kept: 0 once all connections are forgotten."""
         routes = self.routes
-        tables = (routes.by_cid, routes.by_first_id, routes.by_token)
-        return sum(map(len, tables)) + len(self._waiting) + len(self._half_open)
+        ids = len(routes.by_cid) + len(routes.by_first_id)
+        return ids + len(routes.by_token) + len(self._waiting) + len(self._half_open)
 
     # -- connections ---------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """aioquic's TLS 1.3 with raw public keys on both ends (RFC 7250), as iroh wants it.
 
-Both ends prove an Ed25519 key; neither sends X.509, SNI or session tickets.
+Both ends prove an Ed25519 key; neither sends X.509 or SNI. What goes beyond a plain handshake
+(tickets, 0-RTT, a second ClientHello) is in client.py and server.py.
 
     client                                              server
     ClientHello  ext 19, 20 = 01 02        ---------->
