@@ -94,7 +94,11 @@ class Connection(ConnectionApi):
         """Give what wants to be sent now."""
         if self._p.is_over:
             return self._p.ending.transmit(now)
-        return self._transmitter.transmit(now)
+        try:
+            return self._transmitter.transmit(now)
+        except PeerError as error:
+            self._p.ending.fail(error, now)
+            return self._p.ending.transmit(now)
 
     def next_timeout(self) -> float | None:
         """Give the time at which handle_timeout is due."""

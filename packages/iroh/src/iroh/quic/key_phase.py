@@ -6,6 +6,9 @@
     the other                    | below the phase's first one   | previous, while it is kept
     the other                    | anything else                 | next: opens it -> key update
 
+We start an update after UPDATE_AFTER packets; it is complete once the peer has followed and has
+acknowledged a packet of the new phase, and only then can the next one start.
+
 All paths share keys and phases, each has its own packet numbers: the phase's first packet number is
 kept per path. Rust peers update after a random 10 to 999 packets (noq), so this runs on every
 connection of some length.
@@ -19,6 +22,8 @@ from iroh.quic.packet import KEY_PHASE
 
 UPDATE_AFTER = 1 << 22
 """Packets sent with one key: half of what AES-GCM allows (RFC 9001 section 6.6)."""
+SEND_LIMIT = (1 << 23) - (1 << 16)
+"""Packets that may be sent with one key (RFC 9001 section 6.6), less those of a last batch."""
 _INTEGRITY_LIMIT = {CHACHA20_POLY1305_SHA256: 1 << 36}  # RFC 9001 section 6.6
 _INTEGRITY_LIMIT_GCM = 1 << 52
 
@@ -128,6 +133,16 @@ class DataKeys:
             return False
         self._rotate_send()
         return True
+
+    def check_limit(self) -> None:
+        """Raise PeerError if a peer that never follows has let one key wear out."""
+        if self.sent >= SEND_LIMIT:
+            raise PeerError(AEAD_LIMIT_REACHED, "the peer takes part in no key update")
+
+    @property
+    def phase(self) -> int:
+        """How many updates the key that we send with has had."""
+        return self._send_phase
 
     def on_sent(self, path_id: int, first_pn: int, count: int) -> None:
         """Count packets sealed with `send`."""

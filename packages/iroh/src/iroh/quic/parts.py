@@ -20,7 +20,7 @@ from iroh.quic.datagram_queue import DatagramQueue
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.events import Event, PathChanged
 from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT
-from iroh.quic.key_phase import DataKeys
+from iroh.quic.key_phase import UPDATE_AFTER, DataKeys
 from iroh.quic.levels import Level
 from iroh.quic.mtud import MtuDiscovery
 from iroh.quic.multipath import Multipath
@@ -92,6 +92,8 @@ class Parts:
         self.events: list[Event] = []
         self.tls = tls
         self.keys: DataKeys | None = None
+        self.update_after = UPDATE_AFTER
+        """Packets that we send with one 1-RTT key."""
         self.data_crypto = CryptoStream()
         self.streams = Streams(is_client, config, self.events)
         self.datagrams = DatagramQueue(config, self.events)

@@ -54,13 +54,15 @@ class Transmitter:
         """When the pacer lets more go; 0 when it holds nothing back."""
 
     def transmit(self, now: float) -> list[Datagrams]:
-        """Give everything that may leave now."""
+        """Give everything that may leave now. Raises PeerError when the keys are worn out."""
         p = self._p
         self.next_send = 0.0
         out: list[Datagrams] = []
         if p.levels:
             self._send_handshake(out, now)
         if p.keys is not None:
+            if p.keys.sent >= p.update_after and p.confirmed and not p.keys.update():
+                p.keys.check_limit()
             for probe in p.mp.take_probes(now):
                 self._send_probe(probe, out, now)
             for path in p.paths.all():
