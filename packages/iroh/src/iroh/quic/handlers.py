@@ -62,12 +62,8 @@ class FrameHandlers:
             where.recovery.on_ack(frame.ranges, 0.0, now, frame.ecn)
             return
         kind = frame.TYPES[0] if frame.path_id is None else frame.TYPES[2]
-        if frame.path_id is not None:
-            p.mp.ids.require(kind)
-        path = p.paths.get(frame.path_id or 0)
+        path = p.paths.for_ack(frame.path_id, kind)
         if path is None:
-            if frame.path_id is not None and p.mp.ids.is_open(frame.path_id):
-                raise PeerError(PROTOCOL_VIOLATION, "ACK for a path that was never used", kind)
             return  # a path that is gone
         assert p.peer_params is not None
         assert p.keys is not None

@@ -12,6 +12,8 @@ from iroh.quic.packet import FIXED_BIT, KEY_PHASE, LongHeader, expand_pn
 
 RESERVED_SHORT, RESERVED_LONG = 0x18, 0x0C  # RFC 9000 sections 17.3.1, 17.2
 
+_PN_MASK = (0, 0xFF, 0xFFFF, 0xFFFFFF, 0xFFFFFFFF)
+
 Opened = list[tuple[int, bytes]]
 """(packet number, payload) of packets that authenticated, in the order of the batch."""
 
@@ -26,7 +28,7 @@ def open_run(
     now: float,
     pto: float,
 ) -> tuple[Opened, int]:
-    """Open a batch of short-header packets that arrived on one path.
+    """Open a batch of short-header packets that arrived on one path, all with the same id.
 
     largest: the largest packet number received on the path so far, -1 for none. Gives what opened
     and how many packets did not. Duplicates are the caller's matter. Raises PeerError when a packet
@@ -38,20 +40,26 @@ def open_run(
     key = keys.recv
     decrypt, iv, phase = key.decrypt, key.iv ^ (path_id << 64), keys.recv_bit
     after_cid = 1 + cid_length
+    cid = data[1:after_cid]
+    starts: dict[int, bytes] = {}  # first byte -> header up to the packet number
     for first, number, start, end in unmask_run(keys.recv_hp, data, segment, cid_length):
         if not first & FIXED_BIT:
             continue
         length = len(number)
-        pn = expand_pn(int.from_bytes(number, "big"), length, largest)
-        at = start + after_cid
-        header = bytes((first,)) + data[start + 1 : at] + number
+        pn = largest + 1
+        truncated = int.from_bytes(number, "big")
+        if pn & _PN_MASK[length] != truncated:  # else it is the expected one, as it mostly is
+            pn = expand_pn(truncated, length, largest)
+        at = start + after_cid + length
+        header = starts.get(first)
+        if header is None:
+            header = starts[first] = bytes((first,)) + cid
+        header += number
         try:
             if first & KEY_PHASE == phase:
-                plain = decrypt((iv ^ pn).to_bytes(12, "big"), view[at + length : end], header)
+                plain = decrypt((iv ^ pn).to_bytes(12, "big"), view[at:end], header)
             else:
-                plain = keys.open_other_phase(
-                    path_id, pn, view[at + length : end], header, now, pto
-                )
+                plain = keys.open_other_phase(path_id, pn, view[at:end], header, now, pto)
                 key = keys.recv
                 decrypt, iv, phase = key.decrypt, key.iv ^ (path_id << 64), keys.recv_bit
         except InvalidTag:

@@ -10,7 +10,6 @@ packet, by far the most usual packet of a transfer, skips the general frame deco
 from typing import TYPE_CHECKING
 
 from iroh.quic import packet as pk
-from iroh.quic import varint
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError, VersionMismatch
 from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT, Ack, Frame, decode_payload
@@ -18,13 +17,13 @@ from iroh.quic.handlers import FrameHandlers
 from iroh.quic.levels import Level
 from iroh.quic.local_cids import CID_LENGTH
 from iroh.quic.opening import open_long, open_run
+from iroh.quic.stream_run import STREAM, StreamRun
 
 if TYPE_CHECKING:
     from iroh.quic.parts import Parts
     from iroh.quic.path import Path
 
 _EPOCH = {pk.INITIAL: INITIAL, pk.HANDSHAKE: HANDSHAKE}
-_STREAM, _STREAM_OFF, _STREAM_LEN = 0x08, 0x04, 0x02
 
 
 class Receiver:
@@ -119,22 +118,20 @@ class Receiver:
         if not p.mp.migration.accepts(path_id, remote, local):
             p.drop("unexpected remote", len(datagrams))
             return
-        path = p.paths.get(path_id)
-        largest = path.acks.ranges.largest() if path is not None else -1
+        path = p.paths.prospect(path_id, remote, local)
+        if path is None:
+            p.drop("a path that may not be opened")
+            return
         opened, failed = open_run(
-            *(keys, path_id, largest, data, datagrams.segment_size, CID_LENGTH),
-            *(now, p.recovery.pto()),
+            *(keys, path_id, path.acks.ranges.largest(), data, datagrams.segment_size),
+            *(CID_LENGTH, now, p.recovery.pto()),
         )
         if failed:
             p.drop("not authentic", failed)
             keys.on_failed(failed)
         if not opened:
             return
-        if path is None:
-            path = p.paths.on_first_packet(path_id, remote, local, now)
-            if path is None:
-                p.drop("a path that may not be opened")
-                return
+        p.paths.admit(path, now)
         if not counted:
             path.stats.rx_datagrams += len(datagrams)
             path.stats.rx_bytes += len(data)
@@ -149,9 +146,9 @@ class Receiver:
         first = last = -2
         eliciting = 0
         probing_only = True
-        on_stream = self._p.streams.on_stream
+        streams = StreamRun(self._p.streams.on_stream)
         for pn, payload in opened:
-            if pn != last + 1 or acks.is_duplicate(pn):
+            if pn != last + 1 or pn <= before:
                 if last >= 0:
                     acks.received(first, last, eliciting, now, ecn)
                     eliciting = 0
@@ -162,15 +159,15 @@ class Receiver:
                 first = pn
             last = pn
             kind = payload[0] if payload else 0
-            if kind & 0xF8 == _STREAM:
-                at = self._stream_alone(payload, kind, on_stream)
-                if at:
-                    eliciting += 1
-                    probing_only = False
-                    continue
+            if kind & 0xF8 == STREAM and streams.add(payload, kind):
+                eliciting += 1
+                probing_only = False
+                continue
+            streams.flush()
             wants_ack, probing = self._take_frames(path, payload, datagrams, now)
             eliciting += wants_ack
             probing_only = probing_only and probing
+        streams.flush()
         if last >= 0:
             acks.received(first, last, eliciting, now, ecn)
         p = self._p
@@ -179,23 +176,6 @@ class Receiver:
         newest = acks.ranges.largest() > before
         p.mp.migration.on_packet(path, remote, local, probing_only, newest, now)
         p.mp.timers.on_received(path, remote, len(datagrams.data), now)
-
-    @staticmethod
-    def _stream_alone(payload: bytes, kind: int, on_stream: object) -> bool:
-        """Take a packet that is one STREAM frame; say False to leave it to the decoder."""
-        decode = varint.decode
-        stream_id, at = decode(payload, 1)
-        offset = 0
-        if kind & _STREAM_OFF:
-            offset, at = decode(payload, at)
-        if kind & _STREAM_LEN:
-            length, at = decode(payload, at)
-            if at + length != len(payload):
-                return False
-        if offset + len(payload) - at > varint.MAX:
-            return False
-        on_stream(stream_id, offset, payload[at:], bool(kind & 1))  # type: ignore[operator]
-        return True
 
     def _take_frames(
         self, path: "Path", payload: bytes, datagrams: Datagrams, now: float
