@@ -118,7 +118,7 @@ class Receiver:
         if not p.mp.migration.accepts(path_id, remote, local):
             p.drop("unexpected remote", len(datagrams))
             return
-        path = p.paths.prospect(path_id, remote, local)
+        path = p.paths.get(path_id) or p.paths.prospect(path_id, remote, local)
         if path is None:
             p.drop("a path that may not be opened")
             return
