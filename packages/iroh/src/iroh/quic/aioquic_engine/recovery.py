@@ -20,6 +20,8 @@ from iroh.quic.aioquic_engine.ranges import Ranges
 
 PTO_GROWTH = 1.0
 """Seconds a probe timeout grows at most; a Rust peer's Initials are 1, 2, 3.1, 4, 5 s apart."""
+ROUNDING = 1e-6
+"""Seconds: aioquic announces a loss at t + d but finds it when t <= now - d, which may be later."""
 MAX_BACKOFF = 64
 """Probe timeouts in a row that are told apart; the idle timeout comes long before."""
 
@@ -78,6 +80,9 @@ class Recovery(QuicPacketRecovery):
     def get_loss_detection_time(self, *, amplification_limited: bool) -> float | None:
         """Give the time of the loss timer, as aioquic does but with the capped growth."""
         backoff = self._pto_count
+        overtaken = self._get_loss_space()
+        if overtaken is not None and overtaken.loss_time is not None:
+            return overtaken.loss_time + ROUNDING
         if not backoff:
             return super().get_loss_detection_time(amplification_limited=amplification_limited)
         # aioquic multiplies by 2 ** _pto_count: let it compute the first timeout, and stretch it.
@@ -86,7 +91,7 @@ class Recovery(QuicPacketRecovery):
             at = super().get_loss_detection_time(amplification_limited=amplification_limited)
         finally:
             self._pto_count = backoff
-        if at is None or self._get_loss_space() is not None:
+        if at is None:
             return at
         first = timeout = self.get_probe_timeout(include_max_ack_delay=self.handshake_confirmed)
         for _ in range(min(backoff, MAX_BACKOFF)):
