@@ -4,9 +4,18 @@ from iroh.quic.api import QuicEndpoint, Rng
 from iroh.quic.config import TransportConfig
 from iroh.quic.endpoint import Endpoint
 from iroh.quic.make import make_connection
+from iroh.quic.tls import KeyLog
 from iroh_base import SecretKey
 
 
-def new_endpoint(secret_key: SecretKey, transport: TransportConfig, rng: Rng) -> QuicEndpoint:
-    """Make the engine's end of an endpoint. It accepts nothing until set_accepting(True)."""
-    return Endpoint(make_connection, secret_key, transport=transport, rng=rng)
+def new_endpoint(
+    secret_key: SecretKey,
+    transport: TransportConfig,
+    rng: Rng,
+    keylog: KeyLog | None = None,
+) -> QuicEndpoint:
+    """Make the engine's end of an endpoint. It accepts nothing until set_accepting(True).
+
+    keylog: told every TLS secret, a line of a key log each.
+    """
+    return Endpoint(make_connection, secret_key, transport=transport, rng=rng, keylog=keylog)
