@@ -15,11 +15,15 @@ After any call to a verb or a command: drain events(), send transmit(now), re-ar
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.errors import CloseReason
 from iroh.quic.events import Event
+
+if TYPE_CHECKING:
+    from iroh.quic.path_commands import PathCommands
 
 Rng = Callable[[int], bytes]
 """n -> n unpredictable bytes; injected, so that tests can repeat a run."""
@@ -66,6 +70,8 @@ class Connection(ABC):
     peer: bytes | None
     """The peer's proven Ed25519 key; None before Connected."""
     close_reason: CloseReason | None
+    path_commands: "PathCommands | None" = None
+    """Opening, closing and choosing paths; None in an engine of one path."""
 
     # -- the five verbs ------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from iroh.quic.handlers import FrameHandlers
 from iroh.quic.local_cids import CidChange
 from iroh.quic.parts import Parts
 from iroh.quic.path import Path
+from iroh.quic.path_commands import PathCommands
 from iroh.quic.receive import Receiver
 from iroh.quic.remote_cids import TokenChange
 from iroh.quic.timers import Timers
@@ -33,6 +34,7 @@ class Connection(ConnectionApi):
         self._receiver = Receiver(parts, FrameHandlers(parts))
         self._transmitter = Transmitter(parts)
         self._timers = Timers(parts, self._transmitter)
+        self.path_commands = PathCommands(parts)
         parts.establish.start(parts.original_dcid)
         if parts.is_client:
             parts.tls.start()

@@ -1,0 +1,87 @@
+"""What magicsock may do with the paths of a connection, beyond the seam's streams and datagrams.
+
+Only the client opens paths and starts rounds of NAT traversal (spec/endpoint.md, S9); either side
+closes paths, says how it likes them used, and tells its candidates. What happens comes as events
+(path_events.py).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from iroh.quic.datagrams import Address
+from iroh.quic.frames.multipath import APPLICATION_ABANDON
+from iroh.quic.network_change import on_network_change
+from iroh.quic.path import Path
+from iroh.quic.path_errors import MultipathDisabled, NatTraversalError
+from iroh_base import SocketAddr
+
+if TYPE_CHECKING:
+    from iroh.quic.nat import NatTraversal
+    from iroh.quic.parts import Parts
+
+
+class PathCommands:
+    """Commands on the paths of one connection. All raise PathError subclasses."""
+
+    def __init__(self, parts: "Parts") -> None:
+        self._p = parts
+
+    @property
+    def is_multipath(self) -> bool:
+        """Whether both sides agreed on multipath, and the handshake is complete."""
+        return self._p.mp.ids.enabled
+
+    def open(
+        self, remote: Address, local: Address | None, now: float, *, available: bool = True
+    ) -> int:
+        """Open a path and give its id; PathEstablished follows when the peer answers.
+
+        available: False opens it as a backup. Raises MultipathDisabled, ServerCannotOpen;
+        PathIdsExhausted and PathCidsExhausted when it may succeed later.
+        """
+        return self._p.paths.open(remote, local, available, now)
+
+    def close(self, path_id: int, now: float, code: int = APPLICATION_ABANDON) -> None:
+        """Give a path up. Raises MultipathDisabled, PathGone, LastPath."""
+        self._p.paths.abandon(path_id, code, now)
+
+    def set_status(self, path_id: int, available: bool) -> None:
+        """Use a path for data, or as a backup only. Raises MultipathDisabled, PathGone."""
+        self._p.mp.statuses.set(path_id, available)
+
+    def set_idle_timeout(self, path_id: int, seconds: float | None, now: float) -> None:
+        """Change when a silent path is given up; None for never. Raises PathGone."""
+        self._p.mp.timers.set_idle_timeout(path_id, seconds, now)
+
+    def set_keep_alive(self, path_id: int, seconds: float | None, now: float) -> None:
+        """Change how often a path is pinged; None for never. Raises PathGone."""
+        self._p.mp.timers.set_keep_alive(path_id, seconds, now)
+
+    def set_candidates(self, addrs: Iterable[SocketAddr]) -> list[SocketAddr]:
+        """Say where we may be reached, and get back what did not fit under the peer's limit.
+
+        The server tells them at once, the client when it starts a round. Raises NatTraversalError
+        where NAT traversal was not agreed on.
+        """
+        return self._nat().set_local(addrs)
+
+    def remote_candidates(self) -> list[SocketAddr]:
+        """Where the server says that it may be reached (client)."""
+        return self._nat().remote_candidates()
+
+    def start_round(self, now: float) -> list[SocketAddr]:
+        """Probe all candidates of the server and ask it to probe ours; give those probed."""
+        return self._nat().start_round(now)
+
+    def on_network_change(self, is_recoverable: Callable[[Path], bool], now: float) -> None:
+        """The machine's network changed: nudge or replace every path."""
+        for path in on_network_change(self._p.paths, self._p.mp.remote_cids, is_recoverable, now):
+            path.recovery.path.pto_count = 0
+
+    def _nat(self) -> "NatTraversal":
+        if not self.is_multipath:
+            raise MultipathDisabled("multipath was not negotiated")
+        nat = self._p.mp.nat
+        if nat is None:
+            raise NatTraversalError("NAT traversal was not negotiated")
+        return nat
