@@ -205,7 +205,7 @@ async def test_cancelling_a_dial_leaves_nothing(bind) -> None:
     dial.cancel()
     await asyncio.wait((dial,))
     assert dial.cancelled()
-    assert all(d.close_reason is not None for d in client._engine.drivers())
+    assert all(d.inbox.close_reason is not None for d in client._engine.drivers())
 
 
 async def test_closing_tells_every_peer(bind) -> None:

@@ -21,8 +21,6 @@ from iroh.connection import (
     Closed,
     Connection,
     ConnectionStats,
-    PathSnapshot,
-    PathStatsRecord,
     Side,
 )
 from iroh.endpoint import Endpoint
@@ -42,14 +40,23 @@ from iroh.errors import (
     StreamStoppedError,
 )
 from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
+from iroh.metrics import CounterStats
 from iroh.options import EndpointBuilder, EndpointOptions, Preset
+from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
 from iroh.presets import preset_minimal, preset_n0, preset_n0_disable_relay
 from iroh.quic.config import TransportConfig
 from iroh.relay_mode import RelayMode
 from iroh.resolver import DnsResolver
 from iroh.router import ProtocolCreator, ProtocolHandler, Router
 from iroh.streams import BiStream, RecvStream, SendStream
-from iroh.watchers import AddrChangeCallback, CallbackError, HomeRelayCallback, WatchHandle
+from iroh.watchers import (
+    AddrChangeCallback,
+    CallbackError,
+    HomeRelayCallback,
+    PathChangeCallback,
+    PathEventCallback,
+    WatchHandle,
+)
 from iroh_base import (
     AddrFilter,
     CustomAddr,
@@ -83,6 +90,7 @@ __all__ = [
     "ConnectionLostError",
     "ConnectionStats",
     "ConnectionTimedOutError",
+    "CounterStats",
     "CustomAddr",
     "DatagramError",
     "DnsResolver",
@@ -101,6 +109,9 @@ __all__ = [
     "IrohError",
     "IrohErrorKind",
     "LookupFailedError",
+    "PathChangeCallback",
+    "PathEvent",
+    "PathEventCallback",
     "PathSnapshot",
     "PathStatsRecord",
     "Preset",
@@ -129,3 +140,12 @@ __all__ = [
     "preset_n0_disable_relay",
     "presets",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import `iroh.iroh_ffi` when a program written for the bindings first asks for it."""
+    if name == "iroh_ffi":
+        import importlib
+
+        return importlib.import_module("iroh.iroh_ffi")
+    raise AttributeError(f"module 'iroh' has no attribute {name!r}")

@@ -5,33 +5,22 @@ to it and to all of its streams is gone, the connection is closed with code 0, a
 `async with conn:` closes it explicitly, which does not depend on the garbage collector.
 """
 
+import contextlib
 import enum
-from dataclasses import dataclass
+import operator
 from types import TracebackType
 from typing import Self
 
-from iroh.errors import (
-    DatagramError,
-    InvalidInputError,
-    connection_error,
-    rust_debug,
-)
+from iroh.datagrams import DatagramMethods
+from iroh.errors import InvalidInputError, connection_error
 from iroh.magicsock.driver import ConnectionDriver
-from iroh.magicsock.mapped import MappedAddr, MixedAddr, RelayPathAddr
+from iroh.paths import PathMethods
 from iroh.quic import errors as quic
-from iroh.quic.api import ConnectionStats, PathInfo
-from iroh.quic.datagrams import Address
+from iroh.quic.api import ConnectionStats
 from iroh.streams import BiStream, RecvStream, SendStream, check_code
-from iroh_base import PublicKey, RelayUrl, SocketAddr
+from iroh_base import PublicKey
 
-__all__ = [
-    "Closed",
-    "Connection",
-    "ConnectionStats",
-    "PathSnapshot",
-    "PathStatsRecord",
-    "Side",
-]
+__all__ = ["Closed", "Connection", "ConnectionStats", "Side"]
 
 
 class Side(enum.Enum):
@@ -39,39 +28,6 @@ class Side(enum.Enum):
 
     CLIENT = 0
     SERVER = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathStatsRecord:
-    """Totals and state of one path. rtt_ms in milliseconds, the rest in bytes or counts."""
-
-    rtt_ms: int
-    udp_tx_datagrams: int
-    udp_tx_bytes: int
-    udp_rx_datagrams: int
-    udp_rx_bytes: int
-    cwnd: int
-    congestion_events: int
-    lost_packets: int
-    lost_bytes: int
-    current_mtu: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathSnapshot:
-    """One open path of a connection, as it was when asked.
-
-    remote_addr: "ip:port", or the relay's URL.
-    is_selected: it carries the data.
-    """
-
-    id: str
-    is_selected: bool
-    remote_addr: str
-    is_ip: bool
-    is_relay: bool
-    rtt_ms: int
-    stats: PathStatsRecord
 
 
 class Closed(str):
@@ -96,16 +52,7 @@ class Closed(str):
         return getattr(self.reason, "code", None)
 
 
-def path_text(remote: Address) -> str:
-    """Write the remote end of a path: "ip:port" or a relay URL."""
-    if isinstance(remote, RelayPathAddr):
-        return str(remote.url)
-    if isinstance(remote, MappedAddr):
-        return "mixed" if isinstance(remote, MixedAddr) else "unknown"
-    return str(remote)
-
-
-class Connection:
+class Connection(PathMethods, DatagramMethods):
     """An established connection. Create it with `Endpoint.connect`, or accept an Incoming."""
 
     def __init__(self, driver: ConnectionDriver) -> None:
@@ -138,25 +85,15 @@ class Connection:
         """Return totals since the start."""
         return self._quic.stats()
 
-    def paths(self) -> list[PathSnapshot]:
-        """Return the open paths; exactly one is selected."""
-        return [_snapshot(path) for path in self._quic.paths()]
-
-    def rtt(self) -> int | None:
-        """Return the selected path's round trip time in milliseconds, at least 1."""
-        for path in self._quic.paths():
-            if path.is_selected:
-                return max(1, round(path.stats.rtt * 1000))
-        return None
-
-    def relay_url(self) -> RelayUrl | None:
-        """Return the relay that carries the data; None when the path is direct."""
-        remote = self._driver.remote
-        return remote.url if isinstance(remote, RelayPathAddr) else None
-
     def export_keying_material(self, length: int, label: bytes, context: bytes = b"") -> bytes:
-        """Derive bytes that both ends and nobody else can compute (RFC 8446 section 7.5)."""
-        return self._quic.export_keying_material(length, label, context)
+        """Derive bytes that both ends and nobody else can compute (RFC 8446 section 7.5).
+
+        Raises InvalidInputError for a length that the hash cannot give.
+        """
+        try:
+            return self._quic.export_keying_material(length, label, context)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
 
     # -- streams -------------------------------------------------------------------------------
 
@@ -191,7 +128,7 @@ class Connection:
 
     async def _accept(self, bidirectional: bool) -> int:
         try:
-            return await self._driver.accept_stream(bidirectional)
+            return await self._driver.inbox.accept_stream(bidirectional)
         except quic.ConnectionGone as error:
             raise connection_error(error.reason) from None
 
@@ -204,62 +141,19 @@ class Connection:
         self._set_max_streams(False, count)
 
     def _set_max_streams(self, bidirectional: bool, count: int) -> None:
-        if not 0 <= count <= 2**60:  # RFC 9000 section 4.6
+        if not 0 <= operator.index(count) <= 2**60:  # RFC 9000 section 4.6
             raise InvalidInputError("a stream count lies between 0 and 2**60")
-        self._quic.set_max_concurrent_streams(bidirectional, count)
-        self._driver.schedule()
+        with contextlib.suppress(quic.ConnectionGone):  # then it does not matter any more
+            self._quic.set_max_concurrent_streams(bidirectional, count)
+            self._driver.schedule()
 
     def set_receive_window(self, count: int) -> None:
         """Change how many bytes the peer may send ahead of our reading, over all streams."""
-        if not 0 <= count < 2**62:
+        if not 0 <= operator.index(count) < 2**62:
             raise InvalidInputError("a window lies between 0 and 2**62 - 1 bytes")
-        self._quic.set_receive_window(count)
-        self._driver.schedule()
-
-    # -- datagrams -----------------------------------------------------------------------------
-
-    def send_datagram(self, data: bytes) -> None:
-        """Send unreliably; never waits, and drops the oldest queued when the buffer is full.
-
-        Raises DatagramError: the peer takes none, it is too large, or the connection ended.
-        """
-        try:
-            self._quic.send_datagram(data)
-        except quic.DatagramTooLarge as error:
-            raise DatagramError(str(error), "TooLarge") from None
-        except quic.DatagramUnsupported as error:
-            raise DatagramError(str(error), "UnsupportedByPeer") from None
-        except quic.ConnectionGone as error:
-            message = f"ConnectionLost({rust_debug(error.reason)})"
-            raise DatagramError(str(error.reason), message) from None
-        self._driver.schedule()
-
-    async def send_datagram_wait(self, data: bytes) -> None:
-        """Send unreliably, waiting for buffer space instead of dropping older datagrams.
-
-        Raises as send_datagram. Cancelling it sends nothing.
-        """
-        while self._quic.datagram_send_buffer_space() < len(data):
-            if self._driver.close_reason is not None:
-                break
+        with contextlib.suppress(quic.ConnectionGone):
+            self._quic.set_receive_window(count)
             self._driver.schedule()
-            await self._driver.waiters.wait("sent")
-        self.send_datagram(data)
-
-    async def read_datagram(self) -> bytes:
-        """Take the next datagram. Raises ConnectionLostError. Cancelling it loses none."""
-        try:
-            return await self._driver.read_datagram()
-        except quic.ConnectionGone as error:
-            raise connection_error(error.reason) from None
-
-    def max_datagram_size(self) -> int | None:
-        """Return the largest datagram that fits now; None when the peer takes none."""
-        return self._quic.max_datagram_size()
-
-    def datagram_send_buffer_space(self) -> int:
-        """Return how many bytes can be queued before older datagrams would be dropped."""
-        return self._quic.datagram_send_buffer_space()
 
     # -- the end -------------------------------------------------------------------------------
 
@@ -268,16 +162,15 @@ class Connection:
 
         The reason is cut to what fits one packet. Closing again does nothing.
         """
-        check_code(error_code)
-        self._driver.close(error_code, reason)
+        self._driver.close(check_code(error_code), bytes(memoryview(reason)))
 
     async def closed(self) -> Closed:
         """Wait for the end and say why. Cancelling it is harmless."""
-        return Closed(await self._driver.wait_closed())
+        return Closed(await self._driver.inbox.wait_closed())
 
     def close_reason(self) -> Closed | None:
         """Say why it ended; None while it is open."""
-        reason = self._driver.close_reason
+        reason = self._driver.inbox.close_reason
         return None if reason is None else Closed(reason)
 
     async def __aenter__(self) -> Self:
@@ -292,36 +185,10 @@ class Connection:
         self.close()
 
     def __repr__(self) -> str:
-        state = "open" if self._driver.close_reason is None else str(self._driver.close_reason)
+        state = self._driver.inbox.close_reason or "open"
         return f"<Connection to {self._remote_id.fmt_short()} over {self._alpn!r}: {state}>"
 
     def __del__(self) -> None:
         driver = getattr(self, "_driver", None)
-        if driver is not None and driver.close_reason is None:
+        if driver is not None and driver.inbox.close_reason is None:
             driver.release(None, driver.close_dropped)
-
-
-def _snapshot(path: PathInfo) -> PathSnapshot:
-    remote = path.remote
-    s = path.stats
-    rtt_ms = max(1, round(s.rtt * 1000))
-    return PathSnapshot(
-        id=str(path.path_id),
-        is_selected=path.is_selected,
-        remote_addr=path_text(remote),
-        is_ip=isinstance(remote, SocketAddr),
-        is_relay=isinstance(remote, RelayPathAddr),
-        rtt_ms=rtt_ms,
-        stats=PathStatsRecord(
-            rtt_ms=rtt_ms,
-            udp_tx_datagrams=s.udp_tx_datagrams,
-            udp_tx_bytes=s.udp_tx_bytes,
-            udp_rx_datagrams=s.udp_rx_datagrams,
-            udp_rx_bytes=s.udp_rx_bytes,
-            cwnd=s.cwnd,
-            congestion_events=s.congestion_events,
-            lost_packets=s.lost_packets,
-            lost_bytes=s.lost_bytes,
-            current_mtu=s.current_mtu,
-        ),
-    )

@@ -31,7 +31,6 @@ __all__ = [
     "StreamLostError",
     "StreamResetError",
     "StreamStoppedError",
-    "connect_error",
     "connection_error",
     "rust_debug",
 ]
@@ -128,8 +127,8 @@ class StreamError(_Worded):
 class StreamClosedError(StreamError):
     """This half of the stream was finished, reset or stopped before, or its end was read."""
 
-    def __init__(self) -> None:
-        super().__init__("this half of the stream is closed", "ClosedStream")
+    def __init__(self, message: str = "ClosedStream") -> None:
+        super().__init__("this half of the stream is closed", message)
 
 
 class StreamConsumedError(ClosedError):
@@ -212,15 +211,3 @@ def connection_error(reason: quic.CloseReason) -> ConnectionLostError:
     """Make the exception for an operation on a connection that ended."""
     cls = ConnectionTimedOutError if isinstance(reason, quic.TimedOut) else ConnectionLostError
     return cls(reason)
-
-
-def connect_error(reason: quic.CloseReason) -> ConnectError:
-    """Make the exception for a handshake that failed."""
-    if isinstance(reason, quic.TimedOut):
-        error: ConnectError = ConnectTimeoutError(
-            "timed out: no answer from any known address of the endpoint"
-        )
-    else:
-        error = ConnectError(str(reason))
-    error.reason = reason
-    return error

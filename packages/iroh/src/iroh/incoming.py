@@ -12,41 +12,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from iroh.connection import Connection
-from iroh.errors import ConnectError, ConsumedError, connect_error
-from iroh.magicsock.driver import ConnectionDriver, EngineDriver
+from iroh.errors import (
+    ConnectError,
+    ConnectTimeoutError,
+    ConsumedError,
+    EndpointClosedError,
+)
+from iroh.magicsock.driver import ConnectionDriver
+from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.mapped import RelayPathAddr
+from iroh.magicsock.remote import RemoteState
 from iroh.magicsock.udp import local_ip
 from iroh.quic import api
 from iroh.quic import errors as quic
+from iroh.quic.datagrams import Address
+from iroh.variants import Variant
 from iroh_base import PublicKey, SocketAddr
 
 Establish = Callable[[ConnectionDriver], Connection]
 """Registers a connection whose handshake is complete, and makes its handle."""
 
 
-class _Variant:
-    """The is_ip(), is_relay(), is_custom() of the bindings' address enums."""
-
-    def is_ip(self) -> bool:
-        return type(self).__name__ == "IP"
-
-    def is_relay(self) -> bool:
-        return type(self).__name__ == "RELAY"
-
-    def is_custom(self) -> bool:
-        return type(self).__name__ == "CUSTOM"
-
-    is_IP, is_RELAY, is_CUSTOM = is_ip, is_relay, is_custom
-
-
-class IncomingAddr(_Variant):
+class IncomingAddr(Variant):
     """Where a connection attempt comes from: IncomingAddr.IP, RELAY or CUSTOM."""
 
     IP: "type[_IncomingIp]"
     RELAY: "type[_IncomingRelay]"
     CUSTOM: "type[_IncomingCustom]"
+    is_ip: Callable[[], bool]
+    is_relay: Callable[[], bool]
+    is_custom: Callable[[], bool]
 
 
+@IncomingAddr.variant("IP")
 @dataclass(frozen=True, slots=True)
 class _IncomingIp(IncomingAddr):
     """Over UDP, from addr = "ip:port"."""
@@ -54,6 +52,7 @@ class _IncomingIp(IncomingAddr):
     addr: str
 
 
+@IncomingAddr.variant("RELAY")
 @dataclass(frozen=True, slots=True)
 class _IncomingRelay(IncomingAddr):
     """Over a relay. endpoint_id is the relay's word: the handshake has not proven it yet."""
@@ -62,6 +61,7 @@ class _IncomingRelay(IncomingAddr):
     endpoint_id: PublicKey
 
 
+@IncomingAddr.variant("CUSTOM")
 @dataclass(frozen=True, slots=True)
 class _IncomingCustom(IncomingAddr):
     """Over a custom transport."""
@@ -69,14 +69,18 @@ class _IncomingCustom(IncomingAddr):
     description: str
 
 
-class IncomingLocalAddr(_Variant):
+class IncomingLocalAddr(Variant):
     """Where it arrived: IncomingLocalAddr.IP, RELAY or CUSTOM."""
 
     IP: "type[_LocalIp]"
     RELAY: "type[_LocalRelay]"
     CUSTOM: "type[_LocalCustom]"
+    is_ip: Callable[[], bool]
+    is_relay: Callable[[], bool]
+    is_custom: Callable[[], bool]
 
 
+@IncomingLocalAddr.variant("IP")
 @dataclass(frozen=True, slots=True)
 class _LocalIp(IncomingLocalAddr):
     """At this IP address of ours, None when the system does not tell."""
@@ -84,6 +88,7 @@ class _LocalIp(IncomingLocalAddr):
     addr: str | None
 
 
+@IncomingLocalAddr.variant("RELAY")
 @dataclass(frozen=True, slots=True)
 class _LocalRelay(IncomingLocalAddr):
     """Over our connection to this relay."""
@@ -91,21 +96,12 @@ class _LocalRelay(IncomingLocalAddr):
     url: str
 
 
+@IncomingLocalAddr.variant("CUSTOM")
 @dataclass(frozen=True, slots=True)
 class _LocalCustom(IncomingLocalAddr):
     """Over a custom transport."""
 
     description: str | None
-
-
-for _base, _variants in (
-    (IncomingAddr, {"IP": _IncomingIp, "RELAY": _IncomingRelay, "CUSTOM": _IncomingCustom}),
-    (IncomingLocalAddr, {"IP": _LocalIp, "RELAY": _LocalRelay, "CUSTOM": _LocalCustom}),
-):
-    for _name, _variant in _variants.items():
-        _variant.__name__ = _name
-        _variant.__qualname__ = f"{_base.__name__}.{_name}"
-        setattr(_base, _name, _variant)
 
 
 class Incoming:
@@ -122,15 +118,17 @@ class Incoming:
         self._accept = accept
 
     async def accept(self) -> "Accepting":
-        """Answer the handshake. Raises ConsumedError when it was decided on before."""
+        """Answer the handshake, for the ALPNs the endpoint has now.
+
+        Raises ConsumedError when it was decided on before, EndpointClosedError.
+        """
         accept = self._accept
         driver = self._host.accept(self._take(), accept.server_config())
         return Accepting(driver, accept.establish)
 
     async def refuse(self) -> None:
         """Turn it down: the dialler's connect fails with CONNECTION_REFUSED."""
-        self._take().refuse(self._host.now())
-        self._host.flush()
+        self._host.refuse(self._take())
 
     async def retry(self) -> None:
         """Make the dialler prove its address first. Raises ConsumedError if it already has."""
@@ -167,16 +165,14 @@ class Incoming:
     def __await__(self) -> Generator[Any, Any, Connection]:
         return self._complete().__await__()
 
-    def __del__(self) -> None:
-        if getattr(self, "_incoming", None) is not None and not self._host.loop.is_closed():
-            self._host.loop.call_soon_threadsafe(self._drop)
+    def __repr__(self) -> str:
+        state = "decided" if self._incoming is None else "waiting"
+        return f"<Incoming from {_remote_text(self._remote)}: {state}>"
 
-    def _drop(self) -> None:
-        """Refuse an attempt that nobody decided on (as upstream does)."""
-        incoming, self._incoming = self._incoming, None
-        if incoming is not None:
-            incoming.refuse(self._host.now())
-            self._host.flush()
+    def __del__(self) -> None:
+        incoming = getattr(self, "_incoming", None)
+        if incoming is not None:  # nobody decided: refuse it, as upstream does
+            self._host.call_from_anywhere(self._host.refuse, incoming)
 
     async def _complete(self) -> Connection:
         return await (await self.accept()).connect()
@@ -207,11 +203,14 @@ class _Handshake:
         self._taken = False
 
     async def alpn(self) -> bytes:
-        """Wait for the application protocol to be settled. Raises ConnectError."""
+        """Wait for the application protocol to be settled. Raises ConnectError.
+
+        Cancelling it is harmless.
+        """
         try:
-            return await self._driver.wait_alpn()
+            return await self._driver.inbox.wait_alpn()
         except quic.ConnectionGone as error:
-            raise connect_error(error.reason) from None
+            raise self._failed(error.reason) from None
 
     async def connect(self) -> Connection:
         """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt."""
@@ -219,16 +218,34 @@ class _Handshake:
             raise ConsumedError(f"{self._name} has already been consumed")
         self._taken = True
         try:
-            await self._driver.wait_connected()
+            await self._driver.inbox.wait_connected()
         except quic.ConnectionGone as error:
-            raise connect_error(error.reason) from None
+            raise self._failed(error.reason) from None
         except BaseException:  # cancelled: nobody will ever hold this connection
             self._driver.close(0, b"")
             raise
         return self._establish(self._driver)
 
+    def _failed(self, reason: quic.CloseReason) -> ConnectError:
+        if isinstance(reason, quic.LocallyClosed) and self._driver.host.closed:
+            error: ConnectError = EndpointClosedError("the endpoint was closed meanwhile")
+        elif isinstance(reason, quic.TimedOut):
+            error = ConnectTimeoutError(self._timeout_text())
+        else:
+            error = ConnectError(str(reason))
+        error.reason = reason
+        return error
+
+    def _timeout_text(self) -> str:
+        return "timed out: the dialler fell silent in the handshake"
+
     def __await__(self) -> Generator[Any, Any, Connection]:
         return self.connect().__await__()
+
+    def __repr__(self) -> str:
+        inbox = self._driver.inbox
+        state = "done" if inbox.connected else inbox.close_reason or "under way"
+        return f"<{self._name}: {state}>"
 
     def __del__(self) -> None:
         driver = getattr(self, "_driver", None)
@@ -247,20 +264,25 @@ class Connecting(_Handshake):
 
     _name = "Connecting"
 
-    def __init__(
-        self, driver: ConnectionDriver, establish: Establish, remote_id: PublicKey
-    ) -> None:
+    def __init__(self, driver: ConnectionDriver, establish: Establish, remote: RemoteState) -> None:
         super().__init__(driver, establish)
-        self._remote_id = remote_id
+        self._remote = remote
 
     async def remote_id(self) -> PublicKey:
         """Return the EndpointId that is being dialled."""
-        return self._remote_id
+        return self._remote.endpoint_id
+
+    def _timeout_text(self) -> str:
+        tried = ", ".join(map(str, self._remote.addresses))
+        return f"timed out: no answer from any known address of the endpoint (tried {tried})"
+
+
+def _remote_text(remote: Address) -> str:
+    return str(remote.url) if isinstance(remote, RelayPathAddr) else str(remote)
 
 
 __all__ = [
     "Accepting",
-    "ConnectError",
     "Connecting",
     "Incoming",
     "IncomingAddr",

@@ -72,6 +72,7 @@ class EndpointConfig:
     alpns: tuple[bytes, ...] = ()
     relay_mode: RelayMode = field(default_factory=RelayMode.disabled)
     bind_addrs: list[SocketAddr] = field(default_factory=list)
+    default_binds: bool = True
     address_lookup: "list[AddressLookup]" = field(default_factory=list)
     dns_resolver: "DnsResolver | None" = None
     addr_filter: AddrFilter | None = None
@@ -124,6 +125,14 @@ class EndpointBuilder:
     def bind_addr(self, addr: str) -> None:
         """Bind the UDP socket of this address's family to it, "ip:port"."""
         self.config.bind_addrs.append(SocketAddr.parse(addr))
+
+    def clear_ip_transports(self) -> None:
+        """Bind no UDP socket but those that `bind_addr` asks for after this.
+
+        None at all is fine where there are relays: the endpoint then has relayed paths only.
+        """
+        self.config.bind_addrs.clear()
+        self.config.default_binds = False
 
     def address_lookup(self, service: "AddressLookup") -> None:
         """Add a lookup service. May be repeated."""
@@ -184,16 +193,22 @@ class EndpointBuilder:
         if options.transport_config is not None:
             self.transport_config(options.transport_config)
 
+    def take(self) -> EndpointConfig:
+        """Give the settings away. Raises ConsumedError the second time."""
+        config, self._config = self.config, None
+        return config
+
     async def bind(self) -> "Endpoint":
         """Bind. A builder binds once; raises ConsumedError the second time, BindError."""
-        from iroh.endpoint import Endpoint
+        from iroh.endpoint import bind_endpoint
 
-        config, self._config = self.config, None
-        return await Endpoint.bind_config(config)
+        return await bind_endpoint(self.take(), None)
 
 
 def check_alpns(alpns: Sequence[bytes]) -> tuple[bytes, ...]:
     """Return the ALPNs if each is 1 to 255 bytes long (RFC 7301 section 3.1)."""
+    if isinstance(alpns, bytes | bytearray | memoryview | str):
+        raise TypeError(f"alpns is a list of bytes, not {type(alpns).__name__}")
     for alpn in alpns:
         if not isinstance(alpn, bytes | bytearray | memoryview):
             raise TypeError(f"an ALPN is bytes, not {type(alpn).__name__}: {alpn!r}")

@@ -5,7 +5,6 @@ up nobody else. Upstream: iroh `protocol.rs`.
 """
 
 import asyncio
-import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -67,10 +66,12 @@ class Router:
     """
 
     def __init__(self, endpoint: "Endpoint", handlers: Mapping[bytes, Handler]) -> None:
+        """Raises TypeError for what is no handler, InvalidInputError for what is no ALPN."""
         self._endpoint = endpoint
-        self._handlers = dict(handlers)
+        self._handlers = {alpn: _check_handler(alpn, entry) for alpn, entry in handlers.items()}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stopping = False
+        self._telling: set[asyncio.Task[None]] = set()
+        self._stop_task: asyncio.Task[None] | None = None
         endpoint.set_alpns(sorted(self._handlers))  # upstream serves them in this order
         self._loop_task = asyncio.create_task(self._accept_loop(), name="iroh-router")
 
@@ -81,35 +82,51 @@ class Router:
 
     def is_shutdown(self) -> bool:
         """Say whether shutdown was called."""
-        return self._stopping
+        return self._stop_task is not None
 
     async def shutdown(self) -> None:
         """Stop accepting, tell the handlers, end their connections, close the endpoint.
 
-        The order is upstream's: handlers are told while their connections still live. A second
-        call returns at once.
+        The order is upstream's: handlers are told while their connections still live. Idempotent.
+        Cancelling the wait does not stop it. In a handler's own `shutdown` it returns at once.
         """
         await self.stop()
         await self._endpoint.close()
 
     async def stop(self) -> None:
         """Stop as `shutdown` does, but leave the endpoint open."""
-        if self._stopping:
+        if self.is_telling_this_task():
             return
-        self._stopping = True
+        if self._stop_task is None:
+            self._stop_task = asyncio.create_task(self._stop(), name="iroh-router-stop")
+        await asyncio.shield(self._stop_task)
+
+    async def _stop(self) -> None:
         self._loop_task.cancel()
         await asyncio.wait((self._loop_task,))
-        await asyncio.gather(*(self._tell(handler) for handler in self._handlers.values()))
+        self._telling = {
+            asyncio.create_task(self._tell(handler)) for handler in self._handlers.values()
+        }
+        if self._telling:
+            await asyncio.wait(self._telling)
         for task in self._tasks:
             task.cancel()
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def is_telling_this_task(self) -> bool:
+        """Say whether this task is a handler's `shutdown`: it must not wait for its own end."""
+        return asyncio.current_task() in self._telling
 
     async def __aenter__(self) -> "Router":
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
         await self.shutdown()
+
+    def __repr__(self) -> str:
+        alpns = ", ".join(map(repr, sorted(self._handlers)))
+        return f"<Router of {alpns} on {self._endpoint!r}>"
 
     async def _accept_loop(self) -> None:
         while (incoming := await self._endpoint.accept_next()) is not None:
@@ -128,13 +145,20 @@ class Router:
             logger.debug("an incoming connection failed: %s", error)
             return
         del incoming
-        handler = self._handlers[conn.alpn()]
+        handler = self._handlers.get(conn.alpn())
+        if handler is None:  # the endpoint was told to accept more than we serve
+            logger.warning("no protocol for ALPN %r", conn.alpn())
+            conn.close()
+            return
         accept = handler.accept if isinstance(handler, _Accepts) else handler
         try:
             await accept(conn)
         except IrohError as error:
             conn.close()
             logger.info("protocol %r: %s", conn.alpn(), error)
+        except asyncio.CancelledError:
+            conn.close()
+            raise
         except Exception:  # the root of a handler's task: its bug must not end the router
             conn.close()  # the traceback may keep the handle alive
             logger.exception("protocol %r failed", conn.alpn())
@@ -146,7 +170,15 @@ class Router:
         try:
             result = shutdown()
             if inspect.isawaitable(result):
-                with contextlib.suppress(asyncio.CancelledError):
-                    await result
+                await result
         except Exception:  # one handler's bug must not keep the others from being told
             logger.exception("shutdown of a protocol handler failed")
+
+
+def _check_handler(alpn: bytes, handler: Handler) -> Handler:
+    if isinstance(handler, type) or not (isinstance(handler, _Accepts) or callable(handler)):
+        raise TypeError(
+            f"the handler of {alpn!r} is an object with an async accept(conn), or an async "
+            f"function of a connection, not {handler!r}"
+        )
+    return handler

@@ -9,6 +9,7 @@ it, dropping a RecvStream stops it with code 0, as in Rust; do not rely on it ac
 cycles.
 """
 
+import operator
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -30,15 +31,22 @@ if TYPE_CHECKING:
 
 MAX_CODE = 2**62 - 1  # application error codes are varints (RFC 9000 section 16)
 _CHUNK = 65_536  # what `async for` and read_to_end ask for at a time
+_PART = 4 * _CHUNK  # what write_all copies at a time
 
 
 def check_code(code: int) -> int:
     """Return the code if it is a valid application error code."""
-    if not 0 <= code <= MAX_CODE:
+    if not 0 <= operator.index(code) <= MAX_CODE:
         raise InvalidInputError(
             "error_code must be >= 0" if code < 0 else "error_code must be < 2**62"
         )
     return code
+
+
+def _check_size(size: int) -> int:
+    if operator.index(size) < 0:
+        raise InvalidInputError("a size must be >= 0")
+    return size
 
 
 def _describe(stream_id: int) -> str:
@@ -56,23 +64,24 @@ class SendStream:
         self._driver = connection._driver  # noqa: SLF001 (a handle and its streams are one)
         self._quic = self._driver.connection
         self._priority = 0
-        self._done = False
+        self._done = False  # finished or reset
+        self._reset = False
         self.stream_id = stream_id
         """The QUIC stream id (RFC 9000 section 2.1)."""
 
     async def write(self, buf: bytes) -> int:
         """Queue a first part of `buf`, at least one byte, and return its length.
 
-        Waits while the send buffer is full. Cancelling it writes nothing. Raises
-        StreamStoppedError, StreamClosedError, StreamLostError.
+        Takes any bytes-like object, and keeps no reference to one that may change. Waits while the
+        send buffer is full. Cancelling it writes nothing. Raises StreamStoppedError,
+        StreamClosedError, StreamLostError.
         """
-        if self._done:
-            raise StreamClosedError
+        data = buf if type(buf) is bytes else bytes(memoryview(buf))
         while True:
-            taken = self._try_write(buf)
-            if taken or not buf:
+            taken = self._try_write(data)
+            if taken or not data:
                 return taken
-            await self._driver.waiters.wait(("write", self.stream_id))
+            await self._driver.inbox.waiters.wait(("write", self.stream_id))
 
     async def write_all(self, buf: bytes) -> None:
         """Queue all of `buf`, waiting whenever the send buffer is full.
@@ -80,12 +89,15 @@ class SendStream:
         Returning does not mean that the peer has it: see `stopped`. Cancelling leaves an unknown
         first part written. Raises as `write`.
         """
-        taken = await self.write(buf)
-        if taken == len(buf):
-            return
-        view = memoryview(buf)
+        if type(buf) is bytes:
+            taken = await self.write(buf)
+            if taken == len(buf):
+                return
+        else:
+            taken = 0
+        view = memoryview(buf).cast("B")
         while taken < len(view):
-            taken += await self.write(bytes(view[taken : taken + 4 * _CHUNK]))
+            taken += await self.write(bytes(view[taken : taken + _PART]))
 
     async def finish(self) -> None:
         """Say that nothing more comes. Returns at once; `stopped` waits for the peer to have all.
@@ -100,41 +112,57 @@ class SendStream:
     async def reset(self, code: int = 0) -> None:
         """Abandon the stream: the peer's reads raise StreamResetError(code).
 
-        Raises StreamConsumedError when the stream is finished or reset already.
+        Also after `finish`, as long as the peer has not acknowledged everything. Raises
+        StreamConsumedError after that, and when the stream is reset already.
         """
         check_code(code)
-        if self._done:
+        if self._reset:
             raise StreamConsumedError
-        self._done = True
+        finished, self._done, self._reset = self._done, True, True
         try:
             self._quic.reset(self.stream_id, code)
+        except quic.StreamGone:
+            if finished and self._end_code() is None:
+                raise StreamConsumedError from None
         except quic.QuicError:
             return  # stopped by the peer, or the connection is gone: nothing to abandon
         self._driver.schedule()
 
+    def _end_code(self) -> int | None:
+        end = self._driver.inbox.senders.get(self.stream_id)
+        return None if end is None else end.stop_code
+
     async def stopped(self) -> int | None:
         """Wait until the peer has acknowledged everything (None) or stopped it (its code).
 
-        Raises StreamLostError when the connection ends first. Cancelling it is harmless.
+        None at once for a stream that we have reset. Raises StreamLostError when the connection
+        ends first. Cancelling it is harmless.
         """
         while True:
-            end = self._driver.senders.get(self.stream_id)
+            end = self._driver.inbox.senders.get(self.stream_id)
             if end is None or end.ended:
                 return None if end is None else end.stop_code
-            reason = self._driver.close_reason
+            reason = self._driver.inbox.close_reason
             if reason is not None:
                 raise StreamLostError(reason)
-            await self._driver.waiters.wait(("finished", self.stream_id))
+            if self._reset:
+                return None
+            await self._driver.inbox.waiters.wait(("finished", self.stream_id))
 
     async def set_priority(self, p: int) -> None:
-        """Send streams of a higher priority first; all start at 0."""
+        """Send streams of a higher priority first; all start at 0.
+
+        Raises StreamConsumedError when everything is sent and acknowledged, or reset.
+        """
         if not -(2**31) <= p < 2**31:
             raise InvalidInputError("a priority is a signed 32-bit integer")
         self._priority = p
         try:
             self._quic.set_priority(self.stream_id, p)
-        except quic.QuicError:
+        except quic.StreamGone:
             raise StreamConsumedError from None
+        except quic.ConnectionGone:
+            return  # nothing will be sent any more
 
     async def priority(self) -> int:
         """Return the stream's priority."""
@@ -163,9 +191,14 @@ class SendStream:
     def __repr__(self) -> str:
         return f"<SendStream: {_describe(self.stream_id)}>"
 
-    def _try_write(self, buf: bytes) -> int:
+    def _try_write(self, data: bytes) -> int:
+        if self._done:
+            raise StreamClosedError
+        reason = self._driver.inbox.close_reason
+        if reason is not None:
+            raise StreamLostError(reason)
         try:
-            taken = self._quic.write(self.stream_id, buf)
+            taken = self._quic.write(self.stream_id, data)
         except quic.ConnectionGone as error:
             raise StreamLostError(error.reason) from None
         except quic.StreamStopped as error:
@@ -199,22 +232,22 @@ class RecvStream:
         self._bytes_read = 0
         self._done = False
         self._reset_code: int | None = None
-        self._stopped = False
+        self._end_watchers = 0  # received_reset calls under way
         self.stream_id = stream_id
         """The QUIC stream id (RFC 9000 section 2.1)."""
 
     async def read(self, size_limit: int = _CHUNK) -> bytes:
         """Return the next bytes, at most `size_limit`; b"" at the end of the stream.
 
-        Cancelling it loses nothing. Raises StreamResetError, StreamLostError.
+        Also b"" after `stop`. Cancelling it loses nothing. Raises StreamResetError,
+        StreamLostError.
         """
-        if size_limit < 0:
-            raise InvalidInputError("size_limit must be >= 0")
+        _check_size(size_limit)
         while True:
             data = self._try_read(size_limit)
-            if data is not None:
-                return data
-            await self._driver.waiters.wait(("read", self.stream_id))
+            if data is not None or not size_limit:
+                return data or b""
+            await self._driver.inbox.waiters.wait(("read", self.stream_id))
 
     async def read_exact(self, size: int) -> bytes:
         """Return exactly `size` bytes.
@@ -223,7 +256,7 @@ class RecvStream:
         as `read`. Cancelling it loses what was read so far.
         """
         parts: list[bytes] = []
-        missing = size
+        missing = _check_size(size)
         while missing:
             data = await self.read(missing)
             if not data:
@@ -238,8 +271,9 @@ class RecvStream:
         Raises ReadTooLongError beyond `size_limit` bytes, and stops the stream then, and as
         `read`. Cancelling it loses what was read so far.
         """
-        if self._done:
-            raise StreamClosedError
+        _check_size(size_limit)
+        if self._done and self._reset_code is None:
+            raise StreamClosedError("Read(ClosedStream)")
         parts: list[bytes] = []
         total = 0
         while data := await self.read(_CHUNK):
@@ -259,19 +293,27 @@ class RecvStream:
         check_code(code)
         if self._done:
             raise StreamConsumedError
-        self._done = self._stopped = True
+        self._done = True
         self._stop(code)
+        self._wake_readers()
 
     async def received_reset(self) -> int | None:
-        """Wait for the end of the stream: the peer's reset code, None if it was finished.
+        """Wait for the end of the stream: the peer's reset code, None if there is none.
 
-        Takes what arrives until then off the stream. Raises StreamLostError.
+        None once everything was read, or after `stop`. Takes no data off the stream, so somebody
+        has to read it for the end to come; `read` may run at the same time. Raises
+        StreamLostError. Cancelling it is harmless.
         """
-        while not self._done:
-            try:
-                await self.read()
-            except StreamResetError:
-                break
+        self._end_watchers += 1
+        try:
+            while not self._done:
+                self._try_read(0)  # takes nothing but the end, or the reset
+                if not self._done:
+                    await self._driver.inbox.waiters.wait(("read", self.stream_id))
+        except StreamResetError:
+            pass
+        finally:
+            self._end_watchers -= 1
         return self._reset_code
 
     async def id(self) -> str:
@@ -292,34 +334,41 @@ class RecvStream:
 
     def _try_read(self, limit: int) -> bytes | None:
         """Return bytes, b"" at the end, None when it is time to wait."""
+        if self._reset_code is not None:
+            raise StreamResetError(self._reset_code)
         if self._done:
-            if self._reset_code is not None:
-                raise StreamClosedError
-            return b""
-        if not limit:
             return b""
         try:
             data = self._quic.read(self.stream_id, limit)
         except quic.StreamReset as error:
-            self._done, self._reset_code = True, error.code
+            self._end(error.code)
             raise StreamResetError(error.code) from None
         except quic.ConnectionGone as error:
             raise StreamLostError(error.reason) from None
         except quic.StreamGone:
-            self._done = True
-            return b""
+            raise StreamClosedError from None
         if data is None:
-            self._done = True
-            self._driver.schedule()
+            self._end(None)
             return b""
         if data:
             self._bytes_read += len(data)
             self._driver.schedule()  # flow control credit may want to leave
+            if self._end_watchers:
+                self._wake_readers()
             return data
-        reason = self._driver.close_reason
+        reason = self._driver.inbox.close_reason
         if reason is not None:
             raise StreamLostError(reason)
         return None
+
+    def _end(self, reset_code: int | None) -> None:
+        """Nothing more will come: tell the peer that it may open another, and who else waits."""
+        self._done, self._reset_code = True, reset_code
+        self._driver.schedule()
+        self._wake_readers()
+
+    def _wake_readers(self) -> None:
+        self._driver.inbox.waiters.wake(("read", self.stream_id))
 
     def _stop(self, code: int = 0) -> None:
         try:
@@ -343,6 +392,9 @@ class BiStream(tuple[SendStream, RecvStream]):
         """Make the two halves of one stream."""
         halves = (SendStream(connection, stream_id), RecvStream(connection, stream_id))
         return super().__new__(cls, halves)
+
+    def __repr__(self) -> str:
+        return f"<BiStream: {_describe(self[0].stream_id)}>"
 
     def send(self) -> SendStream:
         """Return the sending half, always the same object."""

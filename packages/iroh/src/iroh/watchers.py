@@ -1,16 +1,29 @@
 """Callbacks on changes, by the bindings' names. `async for` over a Watcher does the same."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from iroh_base import EndpointAddr, IrohError
+from iroh_base import EndpointAddr, IrohError, Watcher
+
+if TYPE_CHECKING:
+    from iroh.paths import PathEvent, PathSnapshot
+    from iroh_relay.client import RelayStatus
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-__all__ = ["AddrChangeCallback", "CallbackError", "HomeRelayCallback", "WatchHandle"]
+__all__ = [
+    "AddrChangeCallback",
+    "CallbackError",
+    "HomeRelayCallback",
+    "PathChangeCallback",
+    "PathEventCallback",
+    "WatchHandle",
+    "watch_home_relay",
+]
 
 
 class CallbackError(Exception):
@@ -38,32 +51,66 @@ class HomeRelayCallback:
         raise NotImplementedError
 
 
+class PathChangeCallback:
+    """Told when the open paths of a connection change."""
+
+    async def on_change(self, paths: "list[PathSnapshot]") -> None:
+        """Take the open paths."""
+        raise NotImplementedError
+
+
+class PathEventCallback:
+    """Told of each change of a connection's paths."""
+
+    async def on_event(self, event: "PathEvent") -> None:
+        """Take the event."""
+        raise NotImplementedError
+
+
 class WatchHandle:
-    """A running watch; `stop` ends it, so does the endpoint's end."""
+    """A running watch. `stop` ends it, so does what is watched; dropping the handle does, too."""
 
     def __init__(
         self, values: AsyncIterable[T], tell: Callable[[T], Awaitable[None]], name: str
     ) -> None:
-        self._task = asyncio.create_task(self._run(values, tell), name=name)
+        self._task = asyncio.create_task(_run(values, tell), name=name)
 
     async def stop(self) -> None:
-        """Stop telling. Idempotent."""
+        """Stop telling; a call of the callback that is under way is cancelled. Idempotent."""
         self._task.cancel()
         await asyncio.wait((self._task,))
+
+    def __repr__(self) -> str:
+        return f"<WatchHandle {self._task.get_name()}: {'over' if self._task.done() else 'on'}>"
 
     def __del__(self) -> None:
         task = getattr(self, "_task", None)
         if task is not None and not task.done():
-            loop = task.get_loop()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(task.cancel)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it is all over
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
-    @staticmethod
-    async def _run(values: AsyncIterable[T], tell: Callable[[T], Awaitable[None]]) -> None:
-        try:
-            async for value in values:
-                await tell(value)
-        except (CallbackError, IrohError) as error:
-            logger.debug("a watch was stopped by its callback: %s", error)
-        except Exception:  # the root of a callback's task: a bug there must not pass unseen
-            logger.exception("a watch callback failed")
+
+async def _run(values: AsyncIterable[T], tell: Callable[[T], Awaitable[None]]) -> None:
+    try:
+        async for value in values:
+            await tell(value)
+    except (CallbackError, IrohError) as error:
+        logger.debug("a watch was stopped by its callback: %s", error)
+    except Exception:  # the root of a callback's task: a bug there must not pass unseen
+        logger.exception("a watch callback failed")
+
+
+def watch_home_relay(
+    statuses: "Watcher[RelayStatus | None]", callback: HomeRelayCallback
+) -> WatchHandle:
+    """Call back with the URLs of the connected home relay, now and when they change."""
+    told: list[str] | None = None
+
+    async def tell(status: "RelayStatus | None") -> None:
+        nonlocal told
+        urls = [str(status.url)] if status is not None and status.is_connected else []
+        if urls != told:
+            told = urls
+            await callback.on_change(urls)
+
+    return WatchHandle(statuses, tell, "iroh-watch-home-relay")

@@ -50,3 +50,19 @@ def test_the_map_is_bounded_and_forgets_the_least_recently_used() -> None:
     addrs.get(c)  # b goes
     assert len(addrs) == 2
     assert addrs.get(a) is first
+
+
+def test_a_forgotten_address_comes_back_equal() -> None:
+    """A flood of other sources must not change what a live connection calls its peer."""
+    addrs: AddrMap = AddrMap(MixedAddr, SUBNET_MIXED, counting_rng(), capacity=1)
+    a, b = (SecretKey.generate().public() for _ in range(2))
+    first = addrs.get(a)
+    other = addrs.get(b)
+    again = addrs.get(a)
+    assert again is not first
+    assert again == first
+    assert hash(again) == hash(first)
+    assert other not in (first, again)
+    relay = RelayUrl("https://relay.example/")
+    assert RelayPathAddr((relay, a), "::") != RelayPathAddr((relay, b), "::")
+    assert MixedAddr(a, "::") != a

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 
 from iroh.address_lookup import LookupItem
-from iroh.errors import LookupFailedError
-from iroh.magicsock.remote import IDLE_TIMEOUT, MAX_ADDRESSES, RemoteMap, Source
+from iroh.errors import EndpointClosedError, LookupFailedError
+from iroh.magicsock.remote import IDLE_TIMEOUT, MAX_ADDRESSES, MAX_IDLE_REMOTES, RemoteMap, Source
 from iroh_base import EndpointData, EndpointInfo, RelayUrl, SecretKey, SocketAddr
 
 ID = SecretKey.generate().public()
@@ -34,7 +34,7 @@ def make(lookup=None, clock=lambda: 0.0) -> RemoteMap:
 async def test_given_addresses_resolve_at_once_while_the_lookup_goes_on() -> None:
     lookup = Lookup()
     remotes = make(lookup)
-    remote = remotes.get(ID)
+    remote = remotes.hold(ID)
     remote.add([IP], Source.APP)
     await remote.resolve()
     await asyncio.sleep(0)
@@ -49,7 +49,7 @@ async def test_given_addresses_resolve_at_once_while_the_lookup_goes_on() -> Non
 async def test_waits_for_the_first_address_and_shares_one_lookup() -> None:
     lookup = Lookup()
     remotes = make(lookup)
-    dials = [asyncio.create_task(remotes.get(ID).resolve()) for _ in range(3)]
+    dials = [asyncio.create_task(remotes.hold(ID).resolve()) for _ in range(3)]
     await asyncio.sleep(0)
     lookup.queue.put_nowait(RELAY)
     await asyncio.gather(*dials)
@@ -60,7 +60,7 @@ async def test_waits_for_the_first_address_and_shares_one_lookup() -> None:
 async def test_a_lookup_without_result_fails_every_dial_that_waits() -> None:
     lookup = Lookup()
     remotes = make(lookup)
-    dials = [asyncio.create_task(remotes.get(ID).resolve()) for _ in range(2)]
+    dials = [asyncio.create_task(remotes.hold(ID).resolve()) for _ in range(2)]
     await asyncio.sleep(0)
     lookup.queue.put_nowait(LookupFailedError("nothing"))
     for dial in dials:
@@ -72,7 +72,7 @@ async def test_a_lookup_without_result_fails_every_dial_that_waits() -> None:
 async def test_cancelling_a_dial_leaves_the_lookup_to_the_others() -> None:
     lookup = Lookup()
     remotes = make(lookup)
-    first, second = (asyncio.create_task(remotes.get(ID).resolve()) for _ in range(2))
+    first, second = (asyncio.create_task(remotes.hold(ID).resolve()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     lookup.queue.put_nowait(IP)
@@ -83,17 +83,17 @@ async def test_cancelling_a_dial_leaves_the_lookup_to_the_others() -> None:
 
 async def test_the_path_in_use_is_the_only_target_and_own_addresses_are_none() -> None:
     remotes = make()
-    remote = remotes.get(ID)
+    remote = remotes.hold(ID)
     remote.add([IP, RELAY], Source.APP)
     assert list(remote.targets([IP])) == [RELAY]
-    remote.selected = IP
+    remote.select("a connection", IP)
     assert list(remote.targets([IP])) == [IP]
     await remotes.close()
 
 
 async def test_addresses_are_bounded_and_what_the_application_gave_stays_longest() -> None:
     remotes = make()
-    remote = remotes.get(ID)
+    remote = remotes.hold(ID)
     remote.add([IP], Source.APP)
     remote.add([SocketAddr("192.0.2.2", port) for port in range(1, 100)], Source.LOOKUP)
     assert len(remote.addresses) == MAX_ADDRESSES
@@ -102,15 +102,82 @@ async def test_addresses_are_bounded_and_what_the_application_gave_stays_longest
     await remotes.close()
 
 
-async def test_idle_remotes_are_forgotten() -> None:
+async def test_idle_remotes_are_forgotten_and_held_ones_are_not() -> None:
     now = [0.0]
     remotes = make(clock=lambda: now[0])
-    remotes.get(ID).add([IP], Source.APP)
+    idle = remotes.hold(ID)
+    idle.add([IP], Source.APP)
     busy = SecretKey.generate().public()
-    remotes.get(busy).connections = 1
+    remotes.hold(busy)
+    remotes.release(idle)
+    assert remotes.find(ID) is idle
     now[0] = IDLE_TIMEOUT + 1
     assert remotes.find(ID) is None
     assert remotes.find(busy) is not None
-    remotes.get(SecretKey.generate().public())
+    remotes.hold(SecretKey.generate().public())
     assert len(remotes) == 2
+    await remotes.close()
+
+
+async def test_a_long_connection_does_not_keep_others_from_being_forgotten(monkeypatch) -> None:
+    monkeypatch.setattr("iroh.magicsock.remote.MAX_IDLE_REMOTES", 5)
+    remotes = make()
+    remotes.hold(ID)  # the oldest of all, and in use
+    for _ in range(20):
+        remotes.release(remotes.hold(SecretKey.generate().public()))
+    assert len(remotes) == 6
+    assert MAX_IDLE_REMOTES > 5
+    await remotes.close()
+
+
+async def test_a_remote_that_comes_back_in_time_is_the_same() -> None:
+    remotes = make()
+    remote = remotes.hold(ID)
+    remotes.release(remote)
+    assert remotes.hold(ID) is remote
+    assert remotes.hold(ID) is remote
+    remotes.release(remote)
+    assert remotes.find(ID) is remote
+    await remotes.close()
+
+
+async def test_closing_ends_dials_that_wait_for_a_lookup() -> None:
+    remotes = make()
+    dials = [asyncio.create_task(remotes.hold(ID).resolve()) for _ in range(2)]
+    await asyncio.sleep(0)
+    await remotes.close()
+    for dial in dials:
+        with pytest.raises(EndpointClosedError):
+            await dial
+
+
+async def test_an_endpoint_found_without_an_address_is_a_clear_error() -> None:
+    async def lookup(endpoint_id):
+        yield LookupItem(EndpointInfo(endpoint_id, EndpointData([])), "test")
+
+    remotes = make(lookup)
+    with pytest.raises(LookupFailedError, match="no address of it"):
+        await remotes.hold(ID).resolve()
+    await remotes.close()
+
+
+async def test_the_path_of_a_connection_that_ended_is_no_target() -> None:
+    remotes = make()
+    remote = remotes.hold(ID)
+    remote.add([RELAY], Source.APP)
+    remote.select("first", IP)
+    remote.select("second", RELAY)
+    assert list(remote.targets(())) == [RELAY]
+    remote.select("second", None)
+    assert list(remote.targets(())) == [IP]
+    remote.select("first", None)
+    assert list(remote.targets(())) == [RELAY, IP]
+    await remotes.close()
+
+
+async def test_ipv4_in_ipv6_clothes_is_ipv4() -> None:
+    remotes = make()
+    remote = remotes.hold(ID)
+    remote.add([SocketAddr.parse("[::ffff:192.0.2.1]:1000"), SocketAddr("::1", 5)], Source.APP)
+    assert list(remote.addresses) == [IP, SocketAddr("::1", 5)]
     await remotes.close()

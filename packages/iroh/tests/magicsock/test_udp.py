@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import socket
 
 import pytest
@@ -33,7 +34,7 @@ class Inbox:
 @pytest.fixture(params=LOOPBACK, ids=["ipv4", "ipv6"])
 async def pair(request):
     inbox = Inbox()
-    receiver = IpTransport(inbox, [request.param])
+    receiver = inbox.receiver = IpTransport(inbox, [request.param])
     sender = IpTransport(Inbox(), [request.param])
     receiver.start()
     sender.start()
@@ -92,17 +93,115 @@ async def test_zero_length_datagrams_are_ignored(pair) -> None:
         assert await inbox.datagrams(1) == [b"real"]
 
 
-async def test_a_full_kernel_buffer_queues_and_then_drops_the_oldest() -> None:
+class Kernel:
+    """Stands in for the kernel's side of one socket: a script of errors, None for success."""
+
+    def __init__(self, udp: UdpSocket, *script: int | None) -> None:
+        self.script = list(script)
+        self.always: int | None = None
+        self.sent: list[tuple[bytes, list[int]]] = []
+        udp._send_one = self  # type: ignore[method-assign,assignment]
+
+    def __call__(self, data, ancillary, remote) -> None:
+        error = self.script.pop(0) if self.script else self.always
+        if error is not None:
+            raise OSError(error, "as scripted")
+        self.sent.append((data, sorted(kind for _, kind, _ in ancillary)))
+
+
+@pytest.fixture
+async def udp():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
     udp = UdpSocket(sock, lambda _: None)
     udp.start()
-    udp._send_now = lambda batch: False  # type: ignore[method-assign]
-    to = SocketAddr("127.0.0.1", 9)
+    udp._gso = udp._linux = True
+    yield udp
+    udp.close()
+
+
+TO = SocketAddr("127.0.0.1", 9)
+LOCAL = bytes([127, 0, 0, 2])
+PKTINFO, SEGMENT = 8, 103
+
+
+async def test_a_full_kernel_buffer_queues_and_then_drops_the_oldest(udp) -> None:
+    kernel = Kernel(udp)
+    kernel.always = errno.EAGAIN
     for _ in range(300):
-        udp.send(Datagrams(to, b"x" * 20, 10))
+        udp.send(Datagrams(TO, b"x" * 20, 10))
     assert len(udp._queue) == 256
     assert udp.dropped == (300 - 256) * 2
+    flush = asyncio.create_task(udp.flush())
+    await asyncio.sleep(0)
+    assert not flush.done()
+    kernel.always = None
+    await flush
+    assert len(kernel.sent) == 256
+    assert udp.dropped == (300 - 256) * 2
+
+
+async def test_closing_drops_the_queue_and_ends_a_flush(udp) -> None:
+    kernel = Kernel(udp)
+    kernel.always = errno.EAGAIN
+    udp.send(Datagrams(TO, b"x" * 20, 10))
+    flush = asyncio.create_task(udp.flush())
+    await asyncio.sleep(0)
+    udp.close()
+    await flush
+    assert udp.dropped == 2
+
+
+async def test_what_left_before_the_buffer_was_full_is_not_sent_again(udp) -> None:
+    udp._gso = False
+    kernel = Kernel(udp, None, errno.EAGAIN)
+    udp.send(Datagrams(TO, b"aabbc", 2, local=LOCAL))
+    await udp.flush()
+    assert kernel.sent == [(b"aa", [PKTINFO]), (b"bb", [PKTINFO]), (b"c", [PKTINFO])]
+
+
+async def test_segmentation_offload_is_given_up_only_if_it_is_the_trouble(udp) -> None:
+    kernel = Kernel(udp, errno.EINVAL, errno.EINVAL, errno.EINVAL)  # the address is wrong
+    udp.send(Datagrams(TO, b"aabb", 2))
+    assert udp.dropped == 2
+    udp.send(Datagrams(TO, b"aabb", 2))
+    assert kernel.sent == [(b"aabb", [SEGMENT])]
+    kernel.script = [errno.EIO]  # the device cannot do it
+    udp.send(Datagrams(TO, b"aabb", 2))
+    udp.send(Datagrams(TO, b"ccdd", 2))
+    assert [data for data, _ in kernel.sent[1:]] == [b"aa", b"bb", b"cc", b"dd"]
+    assert udp.dropped == 2
+
+
+async def test_a_source_address_that_is_gone_is_left_to_the_kernel(udp) -> None:
+    kernel = Kernel(udp, errno.EINVAL)
+    udp.send(Datagrams(TO, b"roaming", local=LOCAL))
+    assert kernel.sent == [(b"roaming", [])]
+    assert udp.dropped == 0
+
+
+async def test_a_loop_that_cannot_watch_sockets_is_named(udp, monkeypatch) -> None:
+    def add_reader(*_args) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", add_reader)
+    with pytest.raises(BindError, match="SelectorEventLoop"):
+        udp.start()
+
+
+async def test_closing_after_the_loop_is_harmless() -> None:
+    def elsewhere() -> UdpSocket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp = UdpSocket(sock, lambda _: None)
+
+        async def start() -> None:
+            udp.start()
+
+        asyncio.run(start())
+        return udp
+
+    udp = await asyncio.to_thread(elsewhere)
+    udp.close()
     udp.close()
 
 
@@ -122,6 +221,48 @@ async def test_a_source_inside_the_mapped_prefix_is_dropped() -> None:
     assert inbox.batches == [good]
     assert transport.dropped_mapped_source == 1
     transport.close()
+
+
+@pytest.mark.parametrize("bound", [*LOOPBACK, SocketAddr("0.0.0.0", 0), SocketAddr("::", 0)])
+async def test_only_what_was_asked_for(bound) -> None:
+    transport = IpTransport(Inbox(), [bound], defaults=False)
+    (socket_addr,) = transport.bound_sockets()
+    assert socket_addr.is_ipv4 == bound.is_ipv4
+    assert all(addr.is_ipv4 == bound.is_ipv4 for addr in transport.direct_addresses())
+    other = SocketAddr("::1" if bound.is_ipv4 else "127.0.0.1", 1)
+    assert not transport.send(Datagrams(other, b"no way"))
+    transport.close()
+
+
+async def test_no_socket_at_all() -> None:
+    transport = IpTransport(Inbox(), defaults=False)
+    transport.start()
+    assert transport.bound_sockets() == transport.direct_addresses() == []
+    assert not transport.send(Datagrams(TO, b"no way"))
+    await transport.flush()
+    transport.close()
+
+
+async def test_two_addresses_of_one_family_are_refused() -> None:
+    with pytest.raises(BindError, match="already is a socket"):
+        IpTransport(Inbox(), [SocketAddr("127.0.0.1", 0), SocketAddr("127.0.0.2", 0)])
+
+
+@pytest.mark.parametrize("text", ["[fe80::1%99]:0", "192.0.2.1:0", "[2001:db8::1]:0"])
+async def test_an_address_that_is_not_ours_is_a_clear_error(text) -> None:
+    with pytest.raises(BindError, match="cannot bind UDP"):
+        IpTransport(Inbox(), [SocketAddr.parse(text)])
+
+
+async def test_bytes_and_datagrams_are_counted(pair) -> None:
+    sender, to, inbox = pair
+    sender.send(Datagrams(to, b"a" * 25, 10))
+    await inbox.datagrams(3)
+    sent, received = sender._metrics, inbox.receiver._metrics
+    assert sent.send_ipv4 + sent.send_ipv6 == 25
+    assert received.recv_data_ipv4 + received.recv_data_ipv6 == 25
+    assert (sent.send_ipv4 > 0) == (received.recv_data_ipv4 > 0) == to.is_ipv4
+    assert received.recv_datagrams == 3
 
 
 async def test_direct_addresses_of_unspecified_sockets_are_the_machines() -> None:

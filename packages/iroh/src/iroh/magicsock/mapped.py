@@ -27,14 +27,23 @@ K = TypeVar("K", bound=Hashable)
 
 
 class MappedAddr(Generic[K]):
-    """A fake IPv6 address and what it stands for. Compared by identity: one per key and map."""
+    """A fake IPv6 address and what it stands for. Equal to another that stands for the same."""
 
-    __slots__ = ("ip", "key", "port")
+    __slots__ = ("_hash", "ip", "key", "port")
 
     def __init__(self, key: K, ip: str) -> None:
         self.key = key
         self.ip = ip
         self.port = MAPPED_PORT
+        self._hash = hash(key)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return type(self) is type(other) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __repr__(self) -> str:
         return f"[{self.ip}]:{self.port}"
@@ -75,7 +84,7 @@ class AddrMap(Generic[K, A]):
     """Gives every key its mapped address, the same one as long as the key is remembered.
 
     Bounded: the least recently used entry goes when `capacity` is reached. A connection that still
-    uses it keeps its own reference, so only the reuse of the address is lost.
+    uses it does not notice: the entry made next for that key is equal to the one it holds.
     """
 
     def __init__(

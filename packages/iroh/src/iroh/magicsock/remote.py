@@ -1,7 +1,7 @@
 """What is known of each remote endpoint: its addresses, where they came from, who waits for one.
 
-    RemoteMap   EndpointId -> RemoteState, bounded; a remote without connections is forgotten
-                after 60 s (iroh `ACTOR_MAX_IDLE_TIMEOUT`)
+    RemoteMap   EndpointId -> RemoteState; kept while a dial or a connection holds it, and for
+                60 s after (iroh `ACTOR_MAX_IDLE_TIMEOUT`), in a bounded number
     RemoteState TransportAddr -> Source set, the path in use, the lookup that runs for it
 
 Plain synchronous objects on one event loop: no lock and no inbox that could overflow (upstream's
@@ -10,17 +10,19 @@ per-remote actor loses datagrams when its inbox is full).
 
 import asyncio
 import enum
+import ipaddress
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from iroh.address_lookup import LookupItem
-from iroh_base import PublicKey, TransportAddr
+from iroh.errors import EndpointClosedError, LookupFailedError
+from iroh_base import PublicKey, SocketAddr, TransportAddr
 
 logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 60.0  # iroh ACTOR_MAX_IDLE_TIMEOUT
 MAX_ADDRESSES = 30  # iroh path_state.rs: known addresses of a remote before pruning
-MAX_REMOTES = 16_384
+MAX_IDLE_REMOTES = 16_384
 
 Lookup = Callable[[PublicKey], AsyncIterator[LookupItem]]
 """Starts a lookup. The iterator raises LookupFailedError when nothing is found."""
@@ -40,25 +42,39 @@ class Source(enum.Enum):
 class RemoteState:
     """One remote endpoint."""
 
-    def __init__(self, endpoint_id: PublicKey, lookup: Lookup, now: float) -> None:
+    def __init__(self, endpoint_id: PublicKey, lookup: Lookup) -> None:
         self.endpoint_id = endpoint_id
         self.addresses: dict[TransportAddr, set[Source]] = {}
-        self.selected: TransportAddr | None = None
-        """The address that carries the data of a live connection."""
-        self.connections = 0
-        self.last_used = now
+        self.users = 0
+        """Dials and connections that hold it. Kept by the RemoteMap."""
+        self.idle_since = 0.0
+        self._in_use: dict[object, TransportAddr] = {}
         self._lookup = lookup
         self._lookup_task: asyncio.Task[None] | None = None
         self._waiters: set[asyncio.Future[None]] = set()
 
+    @property
+    def selected(self) -> TransportAddr | None:
+        """The address that carries the data of a live connection, the latest to choose one."""
+        return next(reversed(self._in_use.values()), None)
+
+    def select(self, connection: object, address: TransportAddr | None) -> None:
+        """Note which address a connection is on; None when it has ended."""
+        self._in_use.pop(connection, None)
+        if address is not None:
+            address = _canonical(address)
+            self._in_use[connection] = address
+            self.add((address,), Source.PEER)
+
     def add(self, addresses: Iterable[TransportAddr], source: Source) -> None:
         """Learn addresses. At the bound the oldest found by lookup make room."""
-        for address in addresses:
+        for address in map(_canonical, addresses):
             self.addresses.setdefault(address, set()).add(source)
+        selected = self.selected
         for address in list(self.addresses):
             if len(self.addresses) <= MAX_ADDRESSES:
                 break
-            if address != self.selected and Source.APP not in self.addresses[address]:
+            if address != selected and Source.APP not in self.addresses[address]:
                 del self.addresses[address]
         while len(self.addresses) > MAX_ADDRESSES:  # all from the application: newest stay
             del self.addresses[next(iter(self.addresses))]
@@ -69,16 +85,18 @@ class RemoteState:
         The path in use when there is one, else every known address but our own: a peer on another
         machine may have the same private address as we have.
         """
-        if self.selected is not None:
-            return (self.selected,)
+        selected = self.selected
+        if selected is not None:
+            return (selected,)
         mine = set(own)
         return [address for address in self.addresses if address not in mine]
 
     async def resolve(self) -> None:
         """Return when some address is known; start a lookup unless a path is in use.
 
-        Late results join the addresses a running dial is fanned out to. Raises what the lookup
-        raises if it ends with nothing. Cancelling leaves the lookup running for other dials.
+        Late results join the addresses a running dial is fanned out to. Raises LookupFailedError
+        if the lookup ends with nothing, EndpointClosedError if the endpoint ends it. Cancelling
+        leaves the lookup running for other dials.
         """
         if self.selected is None and self._lookup_task is None:
             self._lookup_task = asyncio.create_task(
@@ -87,15 +105,21 @@ class RemoteState:
             self._lookup_task.add_done_callback(self._lookup_done)
         task = self._lookup_task
         while not self.addresses and task is not None:
+            if task.done():
+                raise self._why_nothing(task)
             found = asyncio.get_running_loop().create_future()
             self._waiters.add(found)
             try:
                 await asyncio.wait((task, found), return_when=asyncio.FIRST_COMPLETED)
             finally:
                 self._waiters.discard(found)
-            if task.done() and not self.addresses:
-                task.result()  # raises why nothing was found
-                return
+
+    def _why_nothing(self, task: "asyncio.Task[None]") -> BaseException:
+        if task.cancelled():
+            return EndpointClosedError("the endpoint was closed while it looked up an address")
+        return task.exception() or LookupFailedError(
+            f"the lookup found endpoint {self.endpoint_id.fmt_short()}, but no address of it"
+        )
 
     async def _run_lookup(self) -> None:
         async for item in self._lookup(self.endpoint_id):
@@ -109,12 +133,11 @@ class RemoteState:
         if not task.cancelled() and task.exception() is not None:
             logger.debug("lookup of %s: %s", self.endpoint_id.fmt_short(), task.exception())
 
-    async def close(self) -> None:
-        """Cancel a running lookup and wait for its end."""
-        task = self._lookup_task
-        if task is not None:
-            task.cancel()
-            await asyncio.wait((task,))
+    def cancel_lookup(self) -> "asyncio.Task[None] | None":
+        """Cancel a running lookup; gives its task, for somebody to wait for its end."""
+        if self._lookup_task is not None:
+            self._lookup_task.cancel()
+        return self._lookup_task
 
 
 class RemoteMap:
@@ -123,48 +146,76 @@ class RemoteMap:
     def __init__(self, lookup: Lookup, clock: Callable[[], float]) -> None:
         self._lookup = lookup
         self._clock = clock
-        self._remotes: dict[PublicKey, RemoteState] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._held: dict[PublicKey, RemoteState] = {}
+        self._idle: dict[PublicKey, RemoteState] = {}  # the longest idle is first
+        self._ending: set[asyncio.Task[None]] = set()
 
-    def get(self, endpoint_id: PublicKey) -> RemoteState:
-        """Return the remote's state, new when it was unknown or forgotten."""
-        now = self._clock()
-        remote = self._remotes.pop(endpoint_id, None)
+    def hold(self, endpoint_id: PublicKey) -> RemoteState:
+        """Return the remote's state, new when it was unknown or forgotten; `release` must follow.
+
+        Who dials it or has a connection to it holds it: nothing that is held is forgotten.
+        """
+        remote = self._held.get(endpoint_id)
         if remote is None:
-            self._forget_idle(now)
-            remote = RemoteState(endpoint_id, self._lookup, now)
-        remote.last_used = now
-        self._remotes[endpoint_id] = remote  # the most recently used is last
+            self._forget_idle()
+            remote = self._idle.pop(endpoint_id, None) or RemoteState(endpoint_id, self._lookup)
+            self._held[endpoint_id] = remote
+        remote.users += 1
         return remote
+
+    def release(self, remote: RemoteState) -> None:
+        """Take back one `hold`."""
+        remote.users -= 1
+        if remote.users or self._held.get(remote.endpoint_id) is not remote:
+            return
+        remote.idle_since = self._clock()
+        self._idle[remote.endpoint_id] = self._held.pop(remote.endpoint_id)
+        self._forget_idle()
 
     def find(self, endpoint_id: PublicKey) -> RemoteState | None:
         """Return the remote's state if it is known."""
-        remote = self._remotes.get(endpoint_id)
-        if remote is not None and self._is_idle(remote, self._clock()):
-            return None
+        remote = self._held.get(endpoint_id)
+        if remote is None:
+            remote = self._idle.get(endpoint_id)
+            if remote is not None and self._is_old(remote):
+                return None
         return remote
 
-    def _is_idle(self, remote: RemoteState, now: float) -> bool:
-        return not remote.connections and now - remote.last_used > IDLE_TIMEOUT
+    def _is_old(self, remote: RemoteState) -> bool:
+        return self._clock() - remote.idle_since > IDLE_TIMEOUT
 
-    def _forget_idle(self, now: float) -> None:
-        """Drop idle remotes from the least recently used end, and more at the bound."""
-        for endpoint_id, remote in list(self._remotes.items()):
-            full = len(self._remotes) >= MAX_REMOTES and not remote.connections
-            if not (full or self._is_idle(remote, now)):
-                break
-            del self._remotes[endpoint_id]
-            task = asyncio.create_task(remote.close())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+    def _forget_idle(self) -> None:
+        """Drop what has been idle for too long, and the longest idle beyond the bound."""
+        while self._idle:
+            remote = next(iter(self._idle.values()))
+            if len(self._idle) <= MAX_IDLE_REMOTES and not self._is_old(remote):
+                return
+            del self._idle[remote.endpoint_id]
+            self._end_lookup(remote)
+
+    def _end_lookup(self, remote: RemoteState) -> None:
+        task = remote.cancel_lookup()
+        if task is not None:
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
-        """Cancel every running lookup."""
-        remotes, self._remotes = list(self._remotes.values()), {}
+        """Forget everything, cancel every running lookup and wait for their ends."""
+        remotes = [*self._held.values(), *self._idle.values()]
+        self._held, self._idle = {}, {}
         for remote in remotes:
-            await remote.close()
-        while self._closing:
-            await asyncio.wait(self._closing)
+            self._end_lookup(remote)
+        while self._ending:
+            await asyncio.wait(self._ending)
 
     def __len__(self) -> int:
-        return len(self._remotes)
+        return len(self._held) + len(self._idle)
+
+
+def _canonical(address: TransportAddr) -> TransportAddr:
+    """Write an IPv4 address in IPv6 clothes (RFC 4291 2.5.5.2) as what it is, as iroh does."""
+    if isinstance(address, SocketAddr) and address.ip.startswith("::ffff:"):
+        mapped = ipaddress.IPv6Address(address.ip.partition("%")[0]).ipv4_mapped
+        if mapped is not None:
+            return SocketAddr(str(mapped), address.port)
+    return address

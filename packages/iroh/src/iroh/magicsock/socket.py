@@ -8,14 +8,17 @@ A datagram that finds no transport is lost, as on any network: QUIC repairs it.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.mapped import MappedAddr, MappedAddrs, MixedAddr, RelayPathAddr
-from iroh.magicsock.remote import Lookup, RemoteMap, RemoteState, Source
+from iroh.magicsock.remote import Lookup, RemoteMap
 from iroh.magicsock.transports.ip import IpTransport
 from iroh.magicsock.transports.relay import RelayResolver, RelayTransport
+from iroh.metrics import SocketMetrics
 from iroh.quic.datagrams import Address, Datagrams
 from iroh_base import (
     CustomAddr,
@@ -28,6 +31,10 @@ from iroh_base import (
 )
 from iroh_relay.relay_map import RelayMap
 
+logger = logging.getLogger(__name__)
+
+LOOKUP_END_TIMEOUT = 1.0  # seconds that cancelled lookups of foreign services may take to end
+
 
 class MagicSock:
     """All transports of an endpoint behind one `send`."""
@@ -39,17 +46,21 @@ class MagicSock:
         relay_map: RelayMap | None,
         bind_addrs: Sequence[SocketAddr] = (),
         resolver: RelayResolver | None = None,
+        default_binds: bool = True,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """Bind the sockets. relay_map None: no relay is ever used. Raises BindError."""
         loop = asyncio.get_running_loop()
+        metrics = self._metrics = SocketMetrics()
         self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
         self.mapped = MappedAddrs(rng)
         self.remotes = RemoteMap(lookup, loop.time)
-        self.ip = IpTransport(self._deliver, bind_addrs)
+        self.ip = IpTransport(self._deliver, bind_addrs, metrics, default_binds)
         self.relay: RelayTransport | None = None
         if relay_map is not None:
-            self.relay = RelayTransport(secret_key, relay_map, self.mapped, self._deliver, resolver)
+            self.relay = RelayTransport(
+                secret_key, relay_map, self.mapped, self._deliver, resolver, metrics
+            )
         self.dropped_no_transport = 0
         self._external: set[SocketAddr] = set()
         self._direct = self.ip.direct_addresses()
@@ -60,11 +71,30 @@ class MagicSock:
         self.ip.start()
 
     async def close(self) -> None:
-        """Flush the relays, then release every socket."""
-        await self.remotes.close()
+        """Let what is queued leave, then release every socket. Takes a few seconds at most."""
+        try:
+            await asyncio.gather(self._end_lookups(), self.ip.flush(), self._end_relays())
+        finally:
+            self.ip.close()
+
+    async def _end_lookups(self) -> None:
+        try:
+            async with asyncio.timeout(LOOKUP_END_TIMEOUT):
+                await self.remotes.close()
+        except TimeoutError:
+            logger.warning("an address lookup does not end although it was cancelled")
+
+    async def _end_relays(self) -> None:
         if self.relay is not None:
             await self.relay.close()
+
+    def abort(self) -> None:
+        """Release the UDP sockets at once; for an endpoint whose loop is gone."""
         self.ip.close()
+
+    def counters(self) -> SocketMetrics:
+        """Return a copy of the counters."""
+        return replace(self._metrics) if self.relay is None else self.relay.counted()
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -145,25 +175,28 @@ class MagicSock:
 
     def attach(self, driver: ConnectionDriver, endpoint_id: PublicKey) -> None:
         """Follow an established connection: its path is the remote's selected one."""
-        remote = self.remotes.get(endpoint_id)
-        remote.connections += 1
-        if driver.remote is not None:
-            self._select(remote, driver.remote)
+        remote = self.remotes.hold(endpoint_id)
+        metrics = self._metrics
+        was_direct = False
 
         def moved(address: Address) -> None:
-            self._select(remote, address)
+            nonlocal was_direct
+            if isinstance(address, SocketAddr):
+                metrics.paths_direct += 1
+                metrics.num_conns_direct += not was_direct
+                was_direct = True
+            elif isinstance(address, RelayPathAddr):
+                metrics.paths_relay += 1
+            remote.select(driver, self.transport_addr(address))
 
-        def ended(_reason: object) -> None:
-            remote.connections -= 1
-            remote.last_used = asyncio.get_running_loop().time()
-            if not remote.connections:
-                remote.selected = None
+        def ended() -> None:
+            metrics.num_conns_closed += 1
+            remote.select(driver, None)
+            self.remotes.release(remote)
 
-        driver.on_path_changed = moved
-        driver.on_closed = ended
-
-    def _select(self, remote: RemoteState, address: Address) -> None:
-        target = self.transport_addr(address)
-        if target is not None:
-            remote.add((target,), Source.PEER)
-            remote.selected = target
+        metrics.num_conns_opened += 1
+        inbox = driver.inbox
+        if inbox.remote is not None:
+            moved(inbox.remote)
+        inbox.on_path_changed = moved
+        inbox.at_end(ended)

@@ -16,6 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from iroh.errors import BindError
 from iroh.quic.datagrams import Datagrams
 from iroh_base import SocketAddr
 
@@ -32,6 +33,10 @@ _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IP_PKTINFO, _IP_RECVTOS, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 8, 13, 10, 3
 _IPV6_MTU_DISCOVER = 23
 _GSO_REFUSED = {errno.EIO, errno.EINVAL, errno.EOPNOTSUPP}
+_SOURCE_REFUSED = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.ENODEV}
+"""What `sendmsg` says when we no longer have the address or interface that it shall leave by."""
+_IPV4_LENGTH = 4
+_LINK_LOCAL = b"\xfe\x80"
 
 Ancillary = tuple[int, int, bytes]
 
@@ -40,7 +45,7 @@ def local_ip(local: object) -> str | None:
     """Say which address of ours `Datagrams.local` stands for."""
     if not isinstance(local, bytes):
         return None
-    return str(ipaddress.ip_address(local if len(local) == 4 else local[:16]))
+    return str(ipaddress.ip_address(local if len(local) == _IPV4_LENGTH else local[:16]))
 
 
 class UdpSocket:
@@ -56,6 +61,7 @@ class UdpSocket:
         self._view = memoryview(self._buffer)
         self._queue: deque[Datagrams] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._flushed: asyncio.Future[None] | None = None
         self._linux = sys.platform == "linux"
         self._gso = self._linux
         self.local_addr = self._name()
@@ -64,23 +70,40 @@ class UdpSocket:
         self._configure()
 
     def start(self) -> None:
-        """Read from now on, on the running loop."""
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._sock, self._readable)
+        """Read from now on, on the running loop. Raises BindError if the loop cannot do it."""
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_reader(self._sock, self._readable)
+        except NotImplementedError:
+            raise BindError(
+                f"{type(loop).__name__} cannot watch sockets: run on asyncio.SelectorEventLoop"
+            ) from None
+        self._loop = loop
 
     def close(self) -> None:
         """Stop and release the port at once. Idempotent."""
-        if self._loop is not None and self._sock.fileno() >= 0:
-            self._loop.remove_reader(self._sock)
-            self._loop.remove_writer(self._sock)
+        loop = self._loop
+        if loop is not None and not loop.is_closed() and self._sock.fileno() >= 0:
+            loop.remove_reader(self._sock)
+            loop.remove_writer(self._sock)
         self._sock.close()
+        self._end_queue()
+
+    async def flush(self) -> None:
+        """Wait until the kernel has taken what is queued, or the socket is closed."""
+        while self._queue and self._loop is not None:
+            if self._flushed is None:
+                self._flushed = self._loop.create_future()
+            await asyncio.wait((self._flushed,))
 
     def send(self, batch: Datagrams) -> None:
         """Send, or queue behind a full kernel buffer. What cannot be sent is dropped, counted."""
         if self._queue:
             self._enqueue(batch)
-        elif not self._send_now(batch):
-            self._enqueue(batch)
+            return
+        rest = self._send_now(batch)
+        if rest is not None:
+            self._enqueue(rest)
             if self._loop is not None and self._sock.fileno() >= 0:
                 self._loop.add_writer(self._sock, self._writable)
 
@@ -170,36 +193,69 @@ class UdpSocket:
 
     def _writable(self) -> None:
         while self._queue:
-            if not self._send_now(self._queue[0]):
+            rest = self._send_now(self._queue[0])
+            if rest is not None:
+                self._queue[0] = rest
                 return
             self._queue.popleft()
         if self._loop is not None:
             self._loop.remove_writer(self._sock)
+        self._end_queue()
 
-    def _send_now(self, batch: Datagrams) -> bool:
-        """Say False only when the kernel's buffer is full."""
+    def _end_queue(self) -> None:
+        """Drop what is left in the queue, if anything, and tell those who wait for its end."""
+        self.dropped += sum(map(len, self._queue))
+        self._queue.clear()
+        flushed, self._flushed = self._flushed, None
+        if flushed is not None and not flushed.done():
+            flushed.set_result(None)
+
+    def _send_now(self, batch: Datagrams) -> Datagrams | None:
+        """Give what the kernel had no room for; None when the batch is gone, sent or dropped."""
+        count = len(batch)
+        if count > 1 and self._gso and count <= MAX_GSO_SEGMENTS:
+            segment = struct.pack("=H", batch.segment_size)
+            outcome = self._try(batch.data, batch, (_SOL_UDP, _UDP_SEGMENT, segment))
+            if outcome == 0:
+                return None
+            if outcome == errno.EAGAIN:
+                return batch
+            if outcome not in _GSO_REFUSED:
+                self.dropped += count
+                return None
+            dropped = self.dropped
+            rest = self._send_singly(batch)
+            if rest is None and self.dropped == dropped:  # else the address was the trouble
+                self._gso = False  # this kernel or device cannot: one by one from now on
+            return rest
+        return self._send_singly(batch)
+
+    def _send_singly(self, batch: Datagrams) -> Datagrams | None:
+        for index, data in enumerate(batch):
+            outcome = self._try(data, batch)
+            if outcome == errno.EAGAIN:
+                left = batch.data[index * batch.segment_size :]
+                size = min(batch.segment_size, len(left))
+                return Datagrams(batch.remote, left, size, batch.ecn, batch.local)
+            if outcome:
+                self.dropped += 1
+        return None
+
+    def _try(self, data: bytes, batch: Datagrams, *extra: Ancillary) -> int:
+        """Send one datagram, or with UDP_SEGMENT a run of them: 0, or the error's number."""
         remote = batch.remote
         assert isinstance(remote, SocketAddr)
-        ancillary = self._ancillary(batch)
-        count = len(batch)
         try:
-            if count == 1:
-                self._send_one(batch.data, ancillary, remote)
-            elif self._gso and count <= MAX_GSO_SEGMENTS:
-                segment = struct.pack("=H", batch.segment_size)
-                self._send_one(batch.data, [*ancillary, (_SOL_UDP, _UDP_SEGMENT, segment)], remote)
-            else:
-                for data in batch:
-                    self._send_one(data, ancillary, remote)
+            self._send_one(data, [*self._ancillary(batch), *extra], remote)
         except (BlockingIOError, InterruptedError):
-            return False
+            return errno.EAGAIN
         except OSError as error:
-            if self._gso and count > 1 and error.errno in _GSO_REFUSED:
-                self._gso = False  # this kernel or device cannot: one by one from now on
-                return self._send_now(batch)
-            self.dropped += count
+            if batch.local is not None and error.errno in _SOURCE_REFUSED:
+                # We may have moved to another network: let the kernel choose our address.
+                return self._try(data, Datagrams(remote, batch.data, 0, batch.ecn), *extra)
             logger.debug("send to %s: %s", remote, error)
-        return True
+            return error.errno or errno.EIO
+        return 0
 
     def _send_one(self, data: bytes, ancillary: Sequence[Ancillary], remote: SocketAddr) -> None:
         if self._linux:
@@ -219,7 +275,7 @@ class UdpSocket:
         if self._is_v4:
             if batch.ecn:
                 control.append((socket.IPPROTO_IP, socket.IP_TOS, struct.pack("=i", batch.ecn)))
-            if isinstance(local, bytes):
+            if isinstance(local, bytes) and len(local) == _IPV4_LENGTH:
                 # in_pktinfo: any interface, source address, header address unused
                 info = bytes(4) + local + bytes(4)
                 control.append((socket.IPPROTO_IP, _IP_PKTINFO, info))
@@ -227,6 +283,8 @@ class UdpSocket:
             if batch.ecn:
                 tclass = struct.pack("=i", batch.ecn)
                 control.append((socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tclass))
-            if isinstance(local, bytes):
-                control.append((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, local))
+            if isinstance(local, bytes) and len(local) > _IPV4_LENGTH:
+                # in6_pktinfo: source address, interface; routing finds it but for link-local ones
+                info = local if local.startswith(_LINK_LOCAL) else local[:16] + bytes(4)
+                control.append((socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info))
         return control

@@ -2,43 +2,65 @@
 
 import asyncio
 from collections.abc import Hashable
+from itertools import islice
 
 
 class Waiters:
-    """Wakes every coroutine that waits for a key; each looks for itself whether to go on.
+    """Wakes coroutines that wait for a key, in their order; each looks for itself what is there.
 
-    Cancelling `wait` is harmless: nothing is handed over that could be lost.
+    Belongs to the loop it is made on. Cancelling `wait` is harmless: nothing is handed over that
+    could be lost, and a wake-up that the cancelled one cannot use goes to the next in line.
     """
 
-    __slots__ = ("_by_key", "_closed")
+    __slots__ = ("_by_key", "_closed", "_loop")
 
     def __init__(self) -> None:
-        self._by_key: dict[Hashable, list[asyncio.Future[None]]] = {}
+        self._by_key: dict[Hashable, dict[asyncio.Future[None], None]] = {}
         self._closed = False
+        self._loop = asyncio.get_running_loop()
 
     async def wait(self, key: Hashable) -> None:
-        """Sleep until `wake(key)` or `close`; return at once after `close`."""
+        """Sleep until `wake(key)` or `close`; return at once after `close`.
+
+        Raises RuntimeError on another event loop: nobody would wake the sleeper there.
+        """
         if self._closed:
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._by_key.setdefault(key, []).append(future)
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("an endpoint and its connections belong to the loop it was bound on")
+        future = self._loop.create_future()
+        waiting = self._by_key.setdefault(key, {})
+        waiting[future] = None
         try:
             await future
+        except asyncio.CancelledError:
+            if not future.cancelled() and future.done():
+                self.wake(key, 1)
+            raise
         finally:
-            waiting = self._by_key.get(key)
-            if waiting is not None and future in waiting:
-                waiting.remove(future)
-                if not waiting:
-                    del self._by_key[key]
+            waiting.pop(future, None)
+            if not waiting and self._by_key.get(key) is waiting:
+                del self._by_key[key]
 
-    def wake(self, key: Hashable) -> None:
-        """Wake all that wait for the key."""
-        for future in self._by_key.pop(key, ()):
-            if not future.done():
-                future.set_result(None)
+    def wake(self, key: Hashable, count: int | None = None) -> None:
+        """Wake those that wait for the key: all, or the first `count` of them."""
+        waiting = self._by_key.get(key)
+        if waiting is None:
+            return
+        asleep = (future for future in waiting if not future.done())  # the others were cancelled
+        chosen = list(asleep if count is None else islice(asleep, count))
+        for future in chosen:
+            del waiting[future]
+            future.set_result(None)
+        if not waiting:
+            del self._by_key[key]
 
     def close(self) -> None:
         """Wake everybody, and let nobody sleep again."""
         self._closed = True
         for key in list(self._by_key):
             self.wake(key)
+
+    def __len__(self) -> int:
+        """How many sleep."""
+        return sum(map(len, self._by_key.values()))

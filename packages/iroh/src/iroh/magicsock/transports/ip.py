@@ -1,10 +1,13 @@
 """The UDP transport: one socket per address family, or those the user asked for.
 
-Without `bind_addr` it binds 0.0.0.0:0, which must work, and [::]:0, which need not (iroh
-`Builder::empty`). A `bind_addr` replaces the socket of its family.
+Unless told otherwise it binds 0.0.0.0:0, which must work, and [::]:0, which need not (iroh
+`Builder::empty`). A `bind_addr` replaces the socket of its family. Without defaults only the
+sockets asked for are bound, perhaps none: such an endpoint is reached over relays only.
 """
 
+import asyncio
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Sequence
 
@@ -12,8 +15,15 @@ from iroh.errors import BindError
 from iroh.magicsock.local_addrs import regular_addresses
 from iroh.magicsock.mapped import MAPPED_PREFIX
 from iroh.magicsock.udp import UdpSocket
+from iroh.metrics import SocketMetrics
 from iroh.quic.datagrams import Datagrams
 from iroh_base import SocketAddr
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_BINDS = ((SocketAddr("0.0.0.0", 0), True), (SocketAddr("::", 0), False))
+"""What is bound, and whether it must be (iroh `Builder::empty`)."""
+FLUSH_TIMEOUT = 0.5  # seconds a full kernel buffer may hold up the end
 
 
 class IpTransport:
@@ -23,23 +33,22 @@ class IpTransport:
         self,
         on_batches: Callable[[Sequence[Datagrams]], None],
         bind_addrs: Sequence[SocketAddr] = (),
+        metrics: SocketMetrics | None = None,
+        defaults: bool = True,
     ) -> None:
-        self.received = 0
         self.dropped_mapped_source = 0
         """Datagrams that claimed a source inside the mapped prefix: nobody routes it."""
+        self._metrics = metrics or SocketMetrics()
         self._deliver = on_batches
         self._sockets: dict[bool, UdpSocket] = {}  # is_ipv4 -> socket
         wanted = [(addr, True) for addr in bind_addrs]
         families = {addr.is_ipv4 for addr in bind_addrs}
-        wanted += [
-            (addr, required)
-            for addr, required in ((SocketAddr("0.0.0.0", 0), True), (SocketAddr("::", 0), False))
-            if addr.is_ipv4 not in families
-        ]
+        if defaults:
+            wanted += [(addr, must) for addr, must in DEFAULT_BINDS if addr.is_ipv4 not in families]
         try:
             for addr, required in wanted:
                 self._bind(addr, required)
-        except BindError:
+        except BaseException:
             self.close()
             raise
 
@@ -52,8 +61,8 @@ class IpTransport:
             sock = socket.socket(family, socket.SOCK_DGRAM)
             if not addr.is_ipv4:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            ip, _, scope = addr.ip.partition("%")
-            sock.bind((ip, addr.port, 0, int(scope)) if scope else (ip, addr.port))
+            ip, scope = addr.ip.partition("%")[0], addr.scope_id
+            sock.bind((ip, addr.port, 0, scope) if scope else (ip, addr.port))
         except OSError as error:
             if sock is not None:
                 sock.close()
@@ -70,6 +79,15 @@ class IpTransport:
         for sock in self._sockets.values():
             sock.start()
 
+    async def flush(self) -> None:
+        """Let what is queued leave, for a moment: CONNECTION_CLOSE may be among it."""
+        try:
+            async with asyncio.timeout(FLUSH_TIMEOUT):
+                for sock in self._sockets.values():
+                    await sock.flush()
+        except TimeoutError:
+            logger.debug("datagrams are left in the send queue")
+
     def close(self) -> None:
         """Release the ports at once."""
         for sock in self._sockets.values():
@@ -79,9 +97,14 @@ class IpTransport:
         """Send to a real address. Says False when no socket of that family exists."""
         remote = batch.remote
         assert isinstance(remote, SocketAddr)
-        sock = self._sockets.get(remote.is_ipv4)
+        is_v4 = remote.is_ipv4
+        sock = self._sockets.get(is_v4)
         if sock is None:
             return False
+        if is_v4:
+            self._metrics.send_ipv4 += len(batch.data)
+        else:
+            self._metrics.send_ipv6 += len(batch.data)
         sock.send(batch)
         return True
 
@@ -112,14 +135,20 @@ class IpTransport:
 
     def _on_batches(self, batches: Sequence[Datagrams]) -> None:
         honest = []
+        metrics = self._metrics
         for batch in batches:
-            self.received += len(batch)
-            remote = batch.remote
+            remote, count = batch.remote, len(batch)
             assert isinstance(remote, SocketAddr)
             if remote.ip.startswith("fd15") and _is_mapped(remote.ip):
-                self.dropped_mapped_source += len(batch)
+                self.dropped_mapped_source += count
+                continue
+            honest.append(batch)
+            metrics.recv_datagrams += count
+            metrics.recv_gro_datagrams += count > 1
+            if remote.is_ipv4:
+                metrics.recv_data_ipv4 += len(batch.data)
             else:
-                honest.append(batch)
+                metrics.recv_data_ipv6 += len(batch.data)
         if honest:
             self._deliver(honest)
 

@@ -1,0 +1,214 @@
+"""What an endpoint is made of, behind the public face of `Endpoint`.
+
+    magic socket <--> engine driver        packets
+    relay map ---> home relay choice --> address --> lookup services      where others find us
+
+It is bound in two steps, so that whatever fails can be undone: the constructor binds sockets or
+raises, `start` does the rest, and `close` undoes both.
+"""
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import AsyncIterator, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from iroh.address_lookup import AddressLookup, AddressLookupServices, LookupContext, LookupItem
+from iroh.errors import BindError, EndpointClosedError
+from iroh.magicsock.home import HomeRelay
+from iroh.magicsock.host import EngineDriver
+from iroh.magicsock.socket import MagicSock
+from iroh.magicsock.transports.relay import RelayResolver
+from iroh.metrics import CounterStats, LookupMetrics, snapshot
+from iroh.options import EndpointConfig
+from iroh.quic.api import ServerConfig
+from iroh_base import (
+    EndpointAddr,
+    EndpointData,
+    PublicKey,
+    RelayUrl,
+    SecretKey,
+    TransportAddr,
+    Watchable,
+)
+from iroh_relay.relay_map import RelayMap
+
+if TYPE_CHECKING:
+    from iroh.router import Router
+    from iroh_relay.client import RelayStatus
+
+logger = logging.getLogger(__name__)
+
+SERVICES_CLOSE_TIMEOUT = 3.0  # seconds that lookup services, maybe foreign ones, get to end
+
+
+class EndpointCore:
+    """The parts of one endpoint. Belongs to the running loop."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        """Bind the sockets; nothing is read or sent yet. Raises BindError and leaves nothing."""
+        from iroh.quic.aioquic_engine import AioquicEndpoint  # late: 100 ms of imports
+
+        self.loop = asyncio.get_running_loop()
+        self.secret_key = config.secret_key or SecretKey.generate()
+        self.id = self.secret_key.public()
+        self.alpns = config.alpns
+        self.transport = config.transport
+        self.user_data = config.user_data
+        self.closing = self.closed = False
+        self.router: Router | None = None
+        self.relay_map: RelayMap | None = None
+        if not config.relay_mode.is_disabled():
+            self.relay_map = config.relay_mode.relay_map()
+        self.services = AddressLookupServices()
+        self._config = config
+        self._endpoint: object = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._close_task: asyncio.Task[None] | None = None
+        # Without a resolver of the application's, relays are found by the operating system.
+        self._relay_resolver = RelayResolver(config.dns_resolver) if config.dns_resolver else None
+        engine = AioquicEndpoint(self.secret_key, transport=config.transport, rng=os.urandom)
+        engine.set_accepting(bool(self.alpns))
+        self.sock = MagicSock(
+            self.secret_key,
+            self._lookup,
+            self.relay_map,
+            config.bind_addrs,
+            self._relay_resolver,
+            config.default_binds,
+        )
+        self.engine = EngineDriver(engine, self.sock.send)
+        self.sock.deliver = self.engine.on_batches
+        for addr in config.external_addrs:
+            self.sock.add_external_addr(addr)
+        self.addr: Watchable[EndpointAddr] = Watchable(self.sock.addr(), self.loop.create_future)
+        self.home_status: Watchable[RelayStatus | None] = (
+            Watchable(None, self.loop.create_future)
+            if self.sock.relay is None
+            else self.sock.relay.home_status
+        )
+
+    def start(self) -> None:
+        """Receive, publish, choose a home relay. When it raises, `close` must follow."""
+        config = self._config
+        if self.relay_map is None and not self.sock.ip.bound_sockets():
+            raise BindError("no valid address available: neither a UDP socket nor a relay to use")
+        self.sock.start()
+        if config.addr_filter is not None:
+            self.services.set_addr_filter(config.addr_filter)
+        self.services.bind(LookupContext(secret_key=self.secret_key, resolver=self._resolver()))
+        for service in config.address_lookup:
+            self.add_service(service)
+        self.publish()
+        if self.relay_map is not None:
+            home = HomeRelay(self.relay_map, self._probe, self._set_home, random.random)
+            self._spawn(home.run(), "iroh-home-relay-choice")
+
+    def keep_alive(self, endpoint: object) -> None:
+        """Let the public face live as long as we do: until the loop forgets our sockets."""
+        self._endpoint = endpoint
+
+    def _resolver(self) -> Any:
+        from iroh.resolver import DnsResolver
+
+        return self._config.dns_resolver or DnsResolver()
+
+    async def _probe(self, url: RelayUrl) -> float:
+        from iroh_relay.client import probe_latency
+
+        return await probe_latency(str(url), resolver=self._relay_resolver)
+
+    def _set_home(self, url: RelayUrl | None) -> None:
+        assert self.sock.relay is not None
+        self.sock.relay.set_home(url)
+        self.address_changed()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("%s failed", task.get_name(), exc_info=task.exception())
+
+    # -- what the public face uses --------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Raise EndpointClosedError once the endpoint is closing."""
+        if self.closing:
+            raise EndpointClosedError("the endpoint is closed")
+
+    def server_config(self) -> ServerConfig:
+        """How connections are accepted now."""
+        return ServerConfig(self.alpns, self.transport)
+
+    def address_changed(self) -> None:
+        """Tell watchers and services where we are now."""
+        self.addr.set(self.sock.addr())
+        self.publish()
+
+    def add_service(self, service: AddressLookup) -> None:
+        """Add a lookup service; it is told our address at once."""
+        self.services.add(service)
+
+    def publish(self) -> None:
+        """Tell the services our address. Direct addresses first, the relay last, as upstream."""
+        if self.closing:
+            return
+        addr = self.sock.addr()
+        addresses: list[TransportAddr] = [*addr.ip_addrs, *addr.relay_urls]
+        if addresses or self.user_data is not None:
+            self.services.publish(EndpointData(addresses, self.user_data))
+
+    def _lookup(self, endpoint_id: PublicKey) -> AsyncIterator[LookupItem]:
+        return self.services.resolve(endpoint_id)
+
+    def stats(self) -> dict[str, CounterStats]:
+        """Return all counters, by "group:name"."""
+        found = self.services.stats()
+        lookups = LookupMetrics(found.lookups, found.lookups_failed)
+        return {
+            **snapshot("socket", self.sock.counters()),
+            **snapshot("address_lookup", lookups),
+        }
+
+    # -- the end --------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Close everything. Idempotent; cancelling the wait does not stop the closing."""
+        if self._close_task is None:
+            self._close_task = asyncio.create_task(self._close(), name="iroh-close")
+        await asyncio.shield(self._close_task)
+
+    async def _close(self) -> None:
+        if self.router is not None:
+            await self.router.stop()
+        self.closing = True
+        for task in self._tasks:
+            task.cancel()
+        try:
+            self.engine.shut()
+            await asyncio.gather(self._close_services(), self.sock.close())
+        finally:
+            self.engine.abandon()
+            self.addr.close()
+            self.home_status.close()
+            self._endpoint = None
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self.closed = True
+
+    async def _close_services(self) -> None:
+        try:
+            async with asyncio.timeout(SERVICES_CLOSE_TIMEOUT):
+                await self.services.close()
+        except TimeoutError:
+            logger.warning("a lookup service takes too long to close; not waiting for it")
+
+    def abort(self) -> None:
+        """Release the sockets without a word, because the loop is gone. Idempotent."""
+        self.closing = self.closed = True
+        self.sock.abort()

@@ -1,0 +1,65 @@
+"""The part of a Connection that is about unreliable datagrams (RFC 9221)."""
+
+from iroh.errors import DatagramError, connection_error, rust_debug
+from iroh.magicsock.driver import ConnectionDriver
+from iroh.quic import errors as quic
+
+__all__ = ["DatagramMethods"]
+
+
+class DatagramMethods:
+    """Datagrams arrive once, late, out of order or not at all; each fits into one packet."""
+
+    _driver: ConnectionDriver
+
+    def send_datagram(self, data: bytes) -> None:
+        """Send unreliably; never waits, and drops the oldest queued when the buffer is full.
+
+        Raises DatagramError: the peer takes none, it is too large, or the connection ended.
+        """
+        try:
+            self._driver.connection.send_datagram(bytes(memoryview(data)))
+        except quic.DatagramTooLarge as error:
+            raise DatagramError(str(error), "TooLarge") from None
+        except quic.DatagramUnsupported as error:
+            raise DatagramError(str(error), "UnsupportedByPeer") from None
+        except quic.ConnectionGone as error:
+            message = f"ConnectionLost({rust_debug(error.reason)})"
+            raise DatagramError(str(error.reason), message) from None
+        self._driver.schedule()
+
+    async def send_datagram_wait(self, data: bytes) -> None:
+        """Send unreliably, waiting for buffer space instead of dropping older datagrams.
+
+        Raises as send_datagram. Cancelling it sends nothing.
+        """
+        driver = self._driver
+        data = bytes(memoryview(data))
+        # One that is larger than the whole buffer waits until that is empty.
+        needed = min(len(data), driver.transport.datagram_send_buffer_size)
+        while driver.connection.datagram_send_buffer_space() < needed:
+            limit = self.max_datagram_size()
+            if driver.inbox.close_reason is not None or limit is None or len(data) > limit:
+                break  # send_datagram says what is wrong
+            driver.schedule()
+            await driver.inbox.waiters.wait("sent")
+        self.send_datagram(data)
+
+    async def read_datagram(self) -> bytes:
+        """Take the next datagram. Raises ConnectionLostError. Cancelling it loses none.
+
+        While nobody reads, the newest datagrams are kept, up to the transport configuration's
+        `datagram_receive_buffer_size`.
+        """
+        try:
+            return await self._driver.inbox.read_datagram()
+        except quic.ConnectionGone as error:
+            raise connection_error(error.reason) from None
+
+    def max_datagram_size(self) -> int | None:
+        """Return the largest datagram that fits now; None when the peer takes none."""
+        return self._driver.connection.max_datagram_size()
+
+    def datagram_send_buffer_space(self) -> int:
+        """Return how many bytes can be queued before older datagrams would be dropped."""
+        return self._driver.connection.datagram_send_buffer_space()

@@ -1,0 +1,176 @@
+"""The engine of one endpoint on the event loop: sorts what arrives, holds what waits for accept.
+
+It owns the ConnectionDrivers. Everything runs on one event loop, in one thread, which is checked
+where it is cheap; `call_from_anywhere` is the one door for other threads.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from iroh.errors import EndpointClosedError
+from iroh.magicsock.driver import ConnectionDriver
+from iroh.magicsock.waiters import Waiters
+from iroh.quic.api import Connection, Incoming, QuicEndpoint, ServerConfig
+from iroh.quic.config import TransportConfig
+from iroh.quic.datagrams import Address, Datagrams
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[Sequence[Datagrams]], None]
+MAX_INCOMING = 1024
+"""Attempts that wait for accept_next; beyond it the oldest is refused."""
+
+
+class EngineDriver:
+    """The engine of one endpoint on the event loop."""
+
+    def __init__(self, engine: QuicEndpoint, send: Send) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.engine = engine
+        self.send = send
+        self.now = self.loop.time
+        self.incoming_refused = 0
+        """Attempts refused because too many waited for accept_next."""
+        self.failures = 0
+        """Receptions that a bug in the engine spoilt."""
+        self._thread = threading.get_ident()
+        self._drivers: dict[Connection, ConnectionDriver] = {}
+        self._incoming: deque[Incoming] = deque()
+        self._waiters = Waiters()
+        self._closed = False
+
+    def on_batches(self, batches: Sequence[Datagrams]) -> None:
+        """Take what a transport received in one wake-up. Never raises."""
+        if self._closed and not self._drivers:
+            return
+        try:
+            self._take(batches)
+        except Exception:  # the root of whatever comes from outside: transports must go on
+            self.failures += 1
+            logger.exception("datagrams were lost by a bug in the engine")
+
+    def _take(self, batches: Sequence[Datagrams]) -> None:
+        now = self.now()
+        received = self.engine.receive(batches, now)
+        for incoming in received.incoming:
+            self._enqueue(incoming, now)
+        self.flush()
+        for connection in received.connections:
+            driver = self._drivers.get(connection)
+            if driver is not None:
+                driver.pump()
+
+    def connect(
+        self,
+        remote: Address,
+        peer: bytes,
+        alpns: Sequence[bytes],
+        transport: TransportConfig | None = None,
+    ) -> ConnectionDriver:
+        """Start a dial; its first packets leave at the end of this turn.
+
+        Raises EndpointClosedError.
+        """
+        self.check_thread()
+        self._check_open()
+        transport = transport or TransportConfig()
+        connection = self.engine.connect(remote, peer, alpns, self.now(), transport)
+        return self._adopt(connection, transport)
+
+    def accept(self, incoming: Incoming, config: ServerConfig) -> ConnectionDriver:
+        """Start the server's side of a handshake. Raises EndpointClosedError."""
+        self.check_thread()
+        self._check_open()
+        driver = self._adopt(incoming.accept(config, self.now()), config.transport)
+        driver.inbox.remote = incoming.remote
+        return driver
+
+    def refuse(self, incoming: Incoming) -> None:
+        """Answer an attempt with CONNECTION_REFUSED."""
+        incoming.refuse(self.now())
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what belongs to no connection: refusals and retries."""
+        answers = self.engine.transmit()
+        if answers:
+            self.send(answers)
+
+    async def next_incoming(self) -> Incoming | None:
+        """Take the next attempt; None once closed."""
+        while not self._incoming:
+            if self._closed:
+                return None
+            await self._waiters.wait("incoming")
+        return self._incoming.popleft()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EndpointClosedError("the endpoint is closed")
+
+    @property
+    def closed(self) -> bool:
+        """Whether `shut` was called."""
+        return self._closed
+
+    def check_thread(self) -> None:
+        """Raise RuntimeError in any thread but the loop's: nothing here is locked."""
+        if threading.get_ident() != self._thread:
+            raise RuntimeError(
+                "an endpoint and its connections belong to the thread of their event loop: "
+                "use loop.call_soon_threadsafe or asyncio.run_coroutine_threadsafe"
+            )
+
+    def call_from_anywhere(self, act: Callable[..., object], *args: object) -> None:
+        """Call `act` soon, from any thread; never, if the loop is closed. For finalizers."""
+        call = self.loop.call_soon_threadsafe
+        if threading.get_ident() == self._thread:
+            call = self.loop.call_soon  # nobody has to be woken for it
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is all over
+            call(act, *args)
+
+    def shut(self) -> None:
+        """Take no new attempts, and close every connection with code 0 (iroh `close`)."""
+        self._closed = True
+        self.engine.set_accepting(False)
+        now = self.now()
+        while self._incoming:
+            self._incoming.popleft().refuse(now)
+        self.flush()
+        self._waiters.close()
+        for driver in list(self._drivers.values()):
+            driver.close(0, b"")
+
+    def abandon(self) -> None:
+        """Drop what is still draining: the sockets are closed."""
+        for driver in list(self._drivers.values()):
+            driver.abandon()
+
+    def drivers(self) -> list[ConnectionDriver]:
+        """The connections alive or draining."""
+        return list(self._drivers.values())
+
+    def retire(self, driver: ConnectionDriver) -> None:
+        """Forget a drained connection."""
+        if self._drivers.pop(driver.connection, None) is not None:
+            self.engine.forget(driver.connection)
+
+    def _adopt(self, connection: Connection, transport: TransportConfig) -> ConnectionDriver:
+        driver = ConnectionDriver(connection, self, transport)
+        self._drivers[connection] = driver
+        driver.schedule()
+        return driver
+
+    def _enqueue(self, incoming: Incoming, now: float) -> None:
+        if self._closed:
+            incoming.refuse(now)
+            return
+        if len(self._incoming) >= MAX_INCOMING:
+            self._incoming.popleft().refuse(now)
+            self.incoming_refused += 1
+        self._incoming.append(incoming)
+        self._waiters.wake("incoming", 1)

@@ -1,0 +1,67 @@
+"""The counters of an endpoint, by the names of upstream's metrics: `Endpoint.stats()`.
+
+    "socket:send_ipv4"  ->  CounterStats(value=1200, description="Bytes sent over IPv4.")
+
+Groups: `socket` (iroh `socket/metrics.rs`) and `address_lookup`. A counter of upstream's that has
+no counterpart here is missing, not 0.
+"""
+
+from dataclasses import dataclass, field, fields
+
+__all__ = ["CounterStats", "LookupMetrics", "SocketMetrics", "snapshot"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterStats:
+    """One counter as it was when asked; it only ever grows."""
+
+    value: int
+    description: str
+
+
+def _counter(description: str) -> int:
+    counter: int = field(default=0, metadata={"description": description})
+    return counter
+
+
+@dataclass(slots=True)
+class SocketMetrics:
+    """What passed the magic socket. The transports count; plain ints, for the packet path."""
+
+    send_ipv4: int = _counter("Bytes sent over IPv4.")
+    send_ipv6: int = _counter("Bytes sent over IPv6.")
+    send_relay: int = _counter("Bytes sent over relays.")
+    recv_data_ipv4: int = _counter("Bytes received over IPv4.")
+    recv_data_ipv6: int = _counter("Bytes received over IPv6.")
+    recv_data_relay: int = _counter("Bytes received over relays.")
+    recv_datagrams: int = _counter("QUIC datagrams received.")
+    recv_gro_datagrams: int = _counter("Receptions that brought several datagrams at once.")
+    relay_home_change: int = _counter("Changes of the home relay to another one, the first too.")
+    relay_conns_success: int = _counter("Connections to relays that came up.")
+    relay_conns_failed: int = _counter("Attempts to connect to a relay that failed.")
+    relay_conns_closed: int = _counter("Connections to relays that ended.")
+    relay_conns_ratelimited: int = _counter("Times that a relay said it limits our rate.")
+    paths_direct: int = _counter("IP paths that connections had.")
+    paths_relay: int = _counter("Relay paths that connections had.")
+    paths_custom: int = _counter("Paths over custom transports that connections had.")
+    num_conns_direct: int = _counter("Connections that ever had an IP path.")
+    num_conns_opened: int = _counter("Connections whose handshake completed.")
+    num_conns_closed: int = _counter("Connections that ended, of those whose handshake completed.")
+
+
+@dataclass(slots=True)
+class LookupMetrics:
+    """What the address lookup did."""
+
+    lookups: int = _counter("Lookups begun.")
+    lookups_failed: int = _counter("Lookups that ended without a single result.")
+
+
+def snapshot(group: str, counters: SocketMetrics | LookupMetrics) -> dict[str, CounterStats]:
+    """Return a group's counters as they are now, by "group:name"."""
+    return {
+        f"{group}:{counter.name}": CounterStats(
+            value=getattr(counters, counter.name), description=counter.metadata["description"]
+        )
+        for counter in fields(counters)
+    }
