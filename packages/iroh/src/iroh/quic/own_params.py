@@ -26,7 +26,7 @@ def own_params(config: TransportConfig, source_cid: bytes) -> TransportParameter
         initial_max_streams_uni=config.max_concurrent_uni_streams,
         active_connection_id_limit=ACTIVE_CID_LIMIT,
         initial_source_connection_id=source_cid,
-        max_datagram_frame_size=MAX_DATAGRAM_FRAME,
+        max_datagram_frame_size=MAX_DATAGRAM_FRAME if config.datagram_receive_buffer_size else 0,
         initial_max_path_id=MAX_PATH_ID,
         max_nat_traversal_addresses=MAX_NAT_ADDRESSES,
         min_ack_delay=MIN_ACK_DELAY_US,

@@ -67,6 +67,8 @@ _SERVER_ONLY = (
     *("preferred_address", "retry_source_connection_id"),
 )
 SEND_ONLY, RECEIVE_ONLY, SEND_AND_RECEIVE = 0, 1, 2  # observed_address_role
+_PREFERRED_CID = 4 + 2 + 16 + 2
+"""Where the connection id starts in a preferred_address (RFC 9000 section 18.2)."""
 _GREASE_STEP, _GREASE_BASE = 31, 27  # RFC 9000 section 18.1: 31 * N + 27
 
 
@@ -218,8 +220,18 @@ def _check(params: TransportParameters, from_client: bool) -> None:
     token = params.stateless_reset_token
     if token is not None and len(token) != 16:
         raise _error(f"stateless_reset_token has {len(token)} bytes")
+    _check_preferred(params.preferred_address)
     delay = params.min_ack_delay
     if delay is not None and delay > params.max_ack_delay * 1000:
         raise _error("min_ack_delay exceeds max_ack_delay")
     if from_client and any(getattr(params, name) is not None for name in _SERVER_ONLY):
         raise _error("a client sent a parameter that only servers send")
+
+
+def _check_preferred(value: bytes | None) -> None:
+    """Check the form: | ip 4 | port 2 | ip 16 | port 2 | len 1 | id 1..20 | token 16 |."""
+    if value is None:
+        return
+    length = value[_PREFERRED_CID] if len(value) > _PREFERRED_CID else 0
+    if not 1 <= length <= 20 or len(value) != _PREFERRED_CID + 1 + length + 16:
+        raise _error("preferred_address is malformed")

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from iroh.quic.establish import Establisher
 
 MAX_EARLY = 16
-"""1-RTT datagrams kept that overtook the end of the handshake."""
+"""Batches of 1-RTT datagrams kept that overtook the end of the handshake."""
+MAX_EARLY_BYTES = 32_768
+"""And their bytes: more than a peer's first window of 12000 (RFC 9002 section 7.2)."""
 
 
 class Totals:
@@ -112,7 +114,7 @@ class Parts:
         self.last_ping = now
         self.idle_restart = now
         self.ack_frequency_seq = 0
-        self._early: deque[tuple[int, Datagrams]] = deque(maxlen=MAX_EARLY)
+        self._early: deque[tuple[int, Datagrams]] = deque()
         self._gone = Totals()
         keeper = Keeper(self)
         self.mp = Multipath(
@@ -177,12 +179,16 @@ class Parts:
             level.recovery.discard()
 
     def keep_early(self, path_id: int, datagrams: Datagrams) -> None:
-        """Keep 1-RTT packets that came before their keys."""
-        self._early.append((path_id, datagrams))
+        """Keep 1-RTT packets that came before their keys, within bounds: anybody can send them."""
+        held = sum(len(batch.data) for _, batch in self._early)
+        if len(self._early) < MAX_EARLY and held + len(datagrams.data) <= MAX_EARLY_BYTES:
+            self._early.append((path_id, datagrams))
+        else:
+            self.drop("too early", len(datagrams))
 
     def take_early(self) -> Sequence[tuple[int, Datagrams]]:
         """Give and forget them."""
-        early, self._early = list(self._early), deque(maxlen=MAX_EARLY)
+        early, self._early = list(self._early), deque()
         return early
 
     def on_sent(self, eliciting: bool, now: float) -> None:
