@@ -181,6 +181,8 @@ class Arena(Net):
     """A victim, an evil peer and a friend of the victim's, connected or about to be.
 
     by_server: the evil peer is the server and the victim dials it.
+    meet: wait until both have confirmed the handshake; else stop before the first answer.
+    multipath: False: the evil client offers none.
     twist: see `twisted`; only for the evil peer.
     """
 
@@ -194,10 +196,11 @@ class Arena(Net):
         meet: bool = True,
         transport: TransportConfig | None = None,
         limits: Limits | None = None,
+        multipath: bool = True,
         twist: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.by_server = by_server
+        self.by_server, self.multipath = by_server, multipath
         self.victim_node = self.add(VICTIM, transport, limits)
         self.evil_node = self.add(EVIL)
         self.friend_node = self.add(FRIEND)
@@ -205,6 +208,8 @@ class Arena(Net):
         self.settle()
         (self.friends_peer,) = self.victim_node.connections
         self.twist = twist or {}
+        if not multipath:
+            self.twist = {"params": offer_no_multipath}
         self.dial()
         if not by_server:
             self.accept()
@@ -224,6 +229,9 @@ class Arena(Net):
         else:
             with twisted(**self.twist):
                 self.evil = self.evil_node.dial(self.victim_node)
+        if not self.multipath:
+            paths: Any = self.evil._p.paths
+            paths.enable_multipath = lambda *_: None
 
     def accept(self) -> None:
         """Deliver the evil client's first flight: the victim has a connection then."""
@@ -277,6 +285,9 @@ class Arena(Net):
         reason = self.victim.close_reason
         assert isinstance(reason, TransportError), reason
         assert reason.code == code, reason
+        active = self.victim._p.mp.remote_cids.active(0)
+        if active is not None:  # one that we made up reaches us too
+            self.evil_node.endpoint.routes.register(self.evil, [(active, 0)])
         self.settle()
         told = self.evil.close_reason
         assert isinstance(told, ConnectionClosed), told
@@ -315,6 +326,10 @@ class Arena(Net):
 
 
 # -- evil handshakes ---------------------------------------------------------------------------
+
+
+def offer_no_multipath(params: TransportParameters) -> None:
+    params.initial_max_path_id = None
 
 
 def twisted(
