@@ -142,7 +142,7 @@ def _set_multipath_status(connection: Connection, path_id: int, is_backup: bool)
 
 
 def _held_by_multipath(connection: Connection) -> int:
-    return 0
+    return _parts(connection).streams._outlet.held
 
 
 def _remembered_by_multipath(endpoint: QuicEndpoint) -> int:

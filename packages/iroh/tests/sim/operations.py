@@ -216,7 +216,7 @@ class OpenPath:
 
 @dataclass(frozen=True, slots=True)
 class ClosePath:
-    """Close a path, but never the last one, which would close the connection."""
+    """Close a path, but never the last one that both ends have: that ends the connection."""
 
     side: int
     pick: int
@@ -225,10 +225,15 @@ class ClosePath:
     def run(self, world: World) -> None:
         """Close it, where the engine can."""
         end, engine = world.pair.sides[self.side]
-        paths, act = end.connection.paths(), engine.can.close_path
-        if len(paths) > 1 and act is not None:
-            path_id, now = paths[self.pick % len(paths)].path_id, world.pair.sim.now
-            world.on_path(self.side, lambda: act(end.connection, path_id, self.code, now))
+        act = engine.can.close_path
+        mine, theirs = (
+            {path.path_id for path in other.connection.paths()}
+            for other in (end, world.model.ends[1 - self.side])
+        )
+        if mine and act is not None:
+            path_id, now = sorted(mine)[self.pick % len(mine)], world.pair.sim.now
+            if mine & theirs - {path_id}:
+                world.on_path(self.side, lambda: act(end.connection, path_id, self.code, now))
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Connection(ConnectionApi):
         """Take short-header packets whose connection ids belong to one path."""
         p = self._p
         if p.is_over:
-            p.ending.on_late_datagram()
+            p.ending.on_late_datagram(datagrams.remote, len(datagrams.data))
             return
         try:
             self._receiver.receive_run(path_id, datagrams, now)
@@ -82,13 +82,14 @@ class Connection(ConnectionApi):
         """Take a datagram that starts with a long header."""
         p = self._p
         if p.is_over:
-            p.ending.on_late_datagram()
+            p.ending.on_late_datagram(remote, len(data))
             return
         try:
             self._receiver.receive_long(data, remote, local, ecn, now)
             if p.keys is not None:
                 for path_id, early in p.take_early():
-                    self._receiver.receive_run(path_id, early, now)
+                    if not p.is_over:
+                        self._receiver.receive_run(path_id, early, now)
         except PeerError as error:
             p.ending.fail(error, now)
 
@@ -116,8 +117,10 @@ class Connection(ConnectionApi):
     def events(self) -> list[Event]:
         """Give and forget what happened since the last call."""
         p = self._p
-        taken = [*p.events, *p.mp.take_events()]
+        taken = p.events.copy()
         p.events.clear()
+        if not p.is_over:  # else Closed was the last but Drained
+            taken += p.mp.take_events()
         return taken
 
     # -- streams -------------------------------------------------------------------------------

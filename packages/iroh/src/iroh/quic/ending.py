@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from iroh.quic import build
 from iroh.quic import packet as pk
 from iroh.quic import stage as st
-from iroh.quic.datagrams import Datagrams
+from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.errors import (
     APPLICATION_ERROR,
     ApplicationClosed,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MAX_REASON = 1000
 """Bytes of a reason phrase that are sent: the frame must fit one packet."""
+MAX_HANDSHAKE_REASON = 200
 DRAIN_PTOS = 3  # RFC 9000 section 10.2
 
 
@@ -82,6 +83,7 @@ class Ending:
         p.stage = st.step(p.stage, what)
         if self.reason is None:
             self.reason = reason
+            p.events += p.mp.take_events()  # nothing but Drained comes after Closed
             p.events.append(Closed(reason))
         if p.stage == st.DRAINED:
             self._drain()
@@ -94,9 +96,12 @@ class Ending:
 
     # -- while it ends ---------------------------------------------------------------------------
 
-    def on_late_datagram(self) -> None:
+    def on_late_datagram(self, remote: Address, nbytes: int) -> None:
         """Something came for a closing connection: say it again, ever more rarely."""
         if self._p.stage == st.CLOSING:
+            path = self._p.paths.get(0)
+            if path is not None and path.remote == remote:
+                path.bytes_received += nbytes
             self._late += 1
             self._close_due = self._close_due or not self._late & (self._late - 1)
 
@@ -105,24 +110,32 @@ class Ending:
         p, frame = self._p, self._frame
         if not self._close_due or frame is None or p.stage != st.CLOSING:
             return []
-        self._close_due = False
         path = p.choice.best_for_close() or p.paths.get(0)
-        if path is None or not path.can_send(pk.MIN_INITIAL):
+        if path is None or not path.can_send(self._close_size(frame)):
             return []
-        data = self._seal_levels(frame, now) if not p.confirmed else b""
+        self._close_due = False
+        datagrams = [] if p.confirmed else [self._seal_levels(frame, now)]
         cid = p.mp.remote_cids.active(path.path_id)
         if p.keys is not None and cid is not None:
-            packet = build.Packet(path.mtud.mtu)
+            packet = build.Packet(pk.MIN_INITIAL - build.short_overhead(cid))
             packet.add(frame.encode(), eliciting=False)
-            data += build.seal_short(
-                *(p.keys, path.recovery, path.path_id, cid, packet, now), track=False
+            datagrams.append(
+                build.seal_short(
+                    *(p.keys, path.recovery, path.path_id, cid, packet, now), track=False
+                )
             )
-        if not data:
-            return []
-        path.stats.tx_datagrams += 1
-        path.stats.tx_bytes += len(data)
-        path.bytes_sent += len(data)
-        return [Datagrams(path.remote, data, 0, 0, path.local)]
+        out = [Datagrams(path.remote, data, 0, 0, path.local) for data in datagrams if data]
+        for batch in out:
+            path.stats.tx_datagrams += 1
+            path.stats.tx_bytes += len(batch.data)
+            path.bytes_sent += len(batch.data)
+        return out
+
+    def _close_size(self, frame: ConnectionClose) -> int:
+        """How much goes out at the most: a datagram of the handshake, one of 1-RTT."""
+        p = self._p
+        size = pk.MIN_INITIAL if p.levels else 0
+        return size + (len(frame.encode()) + 64 if p.keys is not None else 0)
 
     def _seal_levels(self, frame: ConnectionClose, now: float) -> bytes:
         """Close in every level whose keys there are: the peer may lack those of later ones."""
@@ -130,6 +143,9 @@ class Ending:
         cid = p.mp.remote_cids.active(0)
         if frame.frame_type is None:  # never shown before the handshake (RFC 9000 section 10.2.3)
             frame = ConnectionClose(APPLICATION_ERROR, b"", 0)
+        elif len(frame.reason) > MAX_HANDSHAKE_REASON:  # it comes twice in one datagram
+            reason = frame.reason[:MAX_HANDSHAKE_REASON]
+            frame = ConnectionClose(frame.code, reason, frame.frame_type)
         data = b""
         for epoch in (INITIAL, HANDSHAKE):
             level = p.levels.get(epoch)

@@ -263,9 +263,12 @@ class Keeper:
         if path.path_id == 0 or path.established:
             self._p.events.append(PathChanged(path.remote))
         if not same_host:
-            shared = path.recovery.path
+            shared, params = path.recovery.path, self._p.peer_params
             shared.mtud = path.mtud = MtuDiscovery()
+            if params is not None:
+                path.mtud.limit(params.max_udp_payload_size)
             shared.congestion = Cubic(shared.mtud.mtu)
+            shared.rtt = RttEstimator(self._p.config.initial_rtt)
             path.pacer = Pacer()
 
     def path_abandoned(self, path: Path) -> None:

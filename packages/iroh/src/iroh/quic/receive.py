@@ -43,11 +43,12 @@ class Receiver:
         path = p.paths.get(0)
         if path is None:
             return
-        path.bytes_received += len(data)
+        if remote == path.remote:
+            path.bytes_received += len(data)
         path.stats.rx_datagrams += 1
         path.stats.rx_bytes += len(data)
         at = 0
-        while at < len(data):
+        while at < len(data) and not p.is_over:
             if not data[at] & pk.LONG:
                 self.receive_run(0, Datagrams(remote, data[at:], 0, ecn, local), now, counted=True)
                 return
@@ -81,8 +82,15 @@ class Receiver:
         if level.recv_key is None or level.recv_hp is None:
             p.drop("no keys for the packet")
             return
-        if p.is_client and header.kind == pk.INITIAL and header.token:
-            raise PeerError(PROTOCOL_VIOLATION, "a server's Initial with a token")
+        if p.peer_source_cid and header.scid != p.peer_source_cid:
+            p.drop("unexpected connection id")  # RFC 9000 section 7.2
+            return
+        if header.kind == pk.INITIAL:
+            if p.is_client and header.token:
+                raise PeerError(PROTOCOL_VIOLATION, "a server's Initial with a token")
+            if not p.is_client and len(data) < pk.MIN_INITIAL:
+                p.drop("short Initial")  # RFC 9000 section 14.1
+                return
         largest = level.acks.ranges.largest()
         opened = open_long(level.recv_key, level.recv_hp, data, header, largest)
         if opened is None:
@@ -102,6 +110,8 @@ class Receiver:
         p.last_received = now
         for frame in frames:
             self._handlers.handle(frame, level, None, now)
+            if p.is_over:
+                return
 
     # -- short headers ---------------------------------------------------------------------------
 
@@ -146,6 +156,7 @@ class Receiver:
         first = last = -2
         eliciting = 0
         probing_only = True
+        fresh = False
         streams = StreamRun(self._p.streams.on_stream)
         for pn, payload in opened:
             if pn != last + 1 or pn <= before:
@@ -157,6 +168,7 @@ class Receiver:
                     self._p.drop("duplicate")
                     continue
                 first = pn
+                fresh = True
             last = pn
             kind = payload[0] if payload else 0
             if kind & 0xF8 == STREAM and streams.add(payload, kind):
@@ -165,11 +177,15 @@ class Receiver:
                 continue
             streams.flush()
             wants_ack, probing = self._take_frames(path, payload, datagrams, now)
+            if self._p.is_over:
+                return
             eliciting += wants_ack
             probing_only = probing_only and probing
         streams.flush()
         if last >= 0:
             acks.received(first, last, eliciting, now, ecn)
+        if not fresh:
+            return
         p = self._p
         p.last_received = now
         remote, local = datagrams.remote, datagrams.local
@@ -189,6 +205,8 @@ class Receiver:
                 wants_ack = wants_ack or frame.ACK_ELICITING
             probing = probing and frame.PROBING
             handle(frame, path, datagrams, now)
+            if self._p.is_over:
+                break
         return wants_ack, probing
 
     # -- packets without protection --------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from iroh.quic.frames import HANDSHAKE, INITIAL
 from iroh.quic.transmit import Transmitter
 
 if TYPE_CHECKING:
@@ -22,10 +23,14 @@ class Timers:
         p = self._p
         due = p.ending.next_timeout() or NEVER
         if not p.is_over:
+            asked = self._transmitter.asked
             for path in p.paths.all():
-                due = min(due, path.recovery.path.next_timeout(), path.acks.deadline)
+                due = min(due, path.recovery.path.next_timeout())
+                if path.acks.deadline > asked:
+                    due = min(due, path.acks.deadline)
             for level in p.levels.values():
-                due = min(due, level.acks.deadline)
+                if level.acks.deadline > asked:
+                    due = min(due, level.acks.deadline)
             at = p.mp.next_timeout()
             due = min(due, at if at is not None else NEVER)
             if self._transmitter.next_send:
@@ -42,4 +47,13 @@ class Timers:
             shared = path.recovery.path
             if shared.next_timeout() <= now:
                 shared.on_timeout(now)
+        self._probe_with_keys()
         p.mp.handle_timeout(now)
+
+    def _probe_with_keys(self) -> None:
+        """A client without Handshake keys probes with an Initial (RFC 9002 section 6.2.4)."""
+        levels = self._p.levels
+        initial, handshake = levels.get(INITIAL), levels.get(HANDSHAKE)
+        if initial is not None and handshake is not None and handshake.send_key is None:
+            initial.recovery.probes += handshake.recovery.probes
+            handshake.recovery.probes = 0

@@ -30,6 +30,7 @@ from iroh.quic.frames import (
     Ping,
 )
 from iroh.quic.levels import Level
+from iroh.quic.path import AMPLIFICATION
 from iroh.quic.probes import Probe
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ MAX_BATCH_BYTES = 64_000
 _ACK_ROOM = 300
 """Left free for an ACK of 32 ranges when control frames are gathered."""
 _MIN_STREAM_ROOM = 32
+MIN_PACKET = 48
+"""Less than this is not worth a packet: header, tag, and a short ACK or PING."""
+MIN_LONG = 128
+"""The same with a long header: 46 bytes of it, tag, an ACK, the start of a CRYPTO frame."""
+NEVER = float("inf")
 _ECT0 = 2
 
 
@@ -52,12 +58,17 @@ class Transmitter:
         self._p = parts
         self.next_send = 0.0
         """When the pacer lets more go; 0 when it holds nothing back."""
+        self.asked = NEVER
+        """When transmit was last called: what was due then and did not leave is held back."""
 
     def transmit(self, now: float) -> list[Datagrams]:
         """Give everything that may leave now. Raises PeerError when the keys are worn out."""
         p = self._p
         self.next_send = 0.0
+        self.asked = now
         out: list[Datagrams] = []
+        for path in p.paths.all():
+            path.recovery.path.blocked = _allowed(path) < MIN_PACKET
         if p.levels:
             self._send_handshake(out, now)
         if p.keys is not None:
@@ -83,22 +94,21 @@ class Transmitter:
             if not path.can_send(MIN_DATAGRAM):
                 p.recovery.blocked = True
                 return
-            p.recovery.blocked = False
             datagram, has_initial, eliciting = b"", False, False
             for epoch in (INITIAL, HANDSHAKE):
                 level = p.levels.get(epoch)
                 if level is None or level.send_key is None:
                     continue
                 room = MIN_DATAGRAM - len(datagram)
-                packet = self._fill_level(level, room, now)
+                packet = self._fill_level(level, room, now) if room >= MIN_LONG else None
                 if packet is None:
                     continue
                 pad = 0
                 later = p.levels.get(HANDSHAKE) if epoch == INITIAL else None
                 more = later is not None and later.send_key is not None and self._wants(later, now)
-                if epoch == INITIAL:
-                    has_initial = True
-                if (has_initial or epoch == INITIAL) and not more:
+                if epoch == INITIAL:  # the server need not pad those that only acknowledge
+                    has_initial = p.is_client or packet.eliciting
+                if has_initial and not (more and packet.room >= MIN_LONG):
                     pad = MIN_DATAGRAM - len(datagram)
                 datagram += self._seal_level(level, packet, now, pad)
                 eliciting = eliciting or packet.eliciting
@@ -185,11 +195,11 @@ class Transmitter:
         """Send one packet over a path, whatever its window says: ACKs and probes do not wait."""
         p = self._p
         cid = p.mp.remote_cids.active(path.path_id)
-        if cid is None or not path.can_send(MIN_DATAGRAM):
-            path.recovery.path.blocked = cid is not None
+        allowed = _allowed(path)
+        if cid is None or allowed < MIN_PACKET:
+            path.recovery.path.blocked = True
             return False
-        path.recovery.path.blocked = False
-        packet = build.Packet(path.mtud.mtu - build.short_overhead(cid))
+        packet = build.Packet(min(path.mtud.mtu, allowed) - build.short_overhead(cid))
         self._add_ack(packet, acks_of.acks, acks_of.path_id, now)
         for frame, token in p.mp.observed.take_frames(path, packet.room):
             packet.add(frame.encode(), p.mp.observed, token)
@@ -313,7 +323,8 @@ class Transmitter:
         p = self._p
         largest = packet.room + packet.used
         for encoded, part, token in control:
-            packet.add(encoded, part, token)
+            if not packet.add(encoded, part, token) and part is not None:
+                part.on_lost(token)  # an ACK took its room: the next packet
         if p.datagrams:
             while (payload := p.datagrams.take(packet.room, largest)) is not None:
                 packet.add(Datagram(payload).encode())
@@ -388,3 +399,10 @@ class Transmitter:
         self._p.on_sent(eliciting, now)
         mark = _ECT0 if ecn else 0
         out.append(Datagrams(path.remote, data, size, mark, path.local))
+
+
+def _allowed(path: "Path") -> int:
+    """How many bytes the 3x limit of an address that is not proven lets go (RFC 9000 section 8)."""
+    if path.validated or not path.limited:
+        return MAX_BATCH_BYTES
+    return AMPLIFICATION * path.bytes_received - path.bytes_sent
