@@ -96,7 +96,7 @@ async def test_datagrams(connect) -> None:
     assert await server.read_datagram() == b"d" * size
     assert await server.read_datagram() == b"second"
     with pytest.raises(DatagramError) as caught:
-        client.send_datagram(b"d" * (size + 1))
+        client.send_datagram(b"d" * (client.max_datagram_size() + 1))
     assert caught.value.message() == "TooLarge"
     assert caught.value.is_kind(IrohErrorKind.DATAGRAM)
     assert client.datagram_send_buffer_space() > 0

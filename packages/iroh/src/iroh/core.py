@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from iroh.address_lookup import AddressLookup, AddressLookupServices, LookupContext, LookupItem
 from iroh.errors import BindError, EndpointClosedError
+from iroh.keylog import keylog_from_environment
 from iroh.magicsock.home import HomeRelay
 from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.socket import MagicSock
@@ -48,7 +49,7 @@ class EndpointCore:
 
     def __init__(self, config: EndpointConfig) -> None:
         """Bind the sockets; nothing is read or sent yet. Raises BindError and leaves nothing."""
-        from iroh.quic.aioquic_engine import AioquicEndpoint  # late: 100 ms of imports
+        from iroh.quic.engine import new_endpoint  # late: 100 ms of imports
 
         self.loop = asyncio.get_running_loop()
         self.secret_key = config.secret_key or SecretKey.generate()
@@ -68,7 +69,8 @@ class EndpointCore:
         self._close_task: asyncio.Task[None] | None = None
         # Without a resolver of the application's, relays are found by the operating system.
         self._relay_resolver = RelayResolver(config.dns_resolver) if config.dns_resolver else None
-        engine = AioquicEndpoint(self.secret_key, transport=config.transport, rng=os.urandom)
+        keylog = keylog_from_environment()
+        engine = new_endpoint(self.secret_key, config.transport, os.urandom, keylog)
         engine.set_accepting(bool(self.alpns))
         self.sock = MagicSock(
             self.secret_key,
