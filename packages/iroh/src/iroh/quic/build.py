@@ -112,8 +112,11 @@ def seal_short(
     length = pn_length(pn, recovery.largest_acked)
     header = short_header(keys.send_bit, cid, pn, length)
     minimum = size - len(header) - TAG_LENGTH if size else 0
-    sealed = seal_packet(keys.send, keys.send_hp, header, pn, packet.payload(minimum), path_id)
+    payload = packet.payload(minimum)
+    sealed = seal_packet(keys.send, keys.send_hp, header, pn, payload, path_id)
     keys.on_sent(path_id, pn, 1)
+    if recovery.log is not None:
+        recovery.log.sent(pn, [payload], len(sealed) - len(payload), now)
     if track:
         run = packet.record(pn, now, len(sealed))
         run.mtu_probe = mtu_probe
@@ -145,6 +148,8 @@ def seal_long(
             payload += bytes(size - bare - len(payload))
     header = long_header(kind, *cids, pn, 4, len(payload), token)
     sealed = seal_packet(key, hp, header, pn, payload)
+    if recovery.log is not None:
+        recovery.log.sent(pn, [payload], len(sealed) - len(payload), now)
     recovery.on_sent(packet.record(pn, now, len(sealed)))
     return sealed
 
@@ -188,6 +193,8 @@ def build_run(
     sealed = seal_run(keys.send, keys.send_hp, first_byte, cid, pn, payloads, path_id)
     keys.on_sent(path_id, pn, count)
     overhead = 1 + len(cid) + RUN_PN + TAG_LENGTH
+    if recovery.log is not None:
+        recovery.log.sent(pn, payloads, overhead, now)
     size, last_size = len(payloads[0]) + overhead, len(payloads[-1]) + overhead
     recovery.on_sent(
         SentRun(

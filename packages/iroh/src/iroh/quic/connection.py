@@ -121,6 +121,8 @@ class Connection(ConnectionApi):
         p.events.clear()
         if not p.is_over:  # else Closed was the last but Drained
             taken += p.mp.take_events()
+        if p.qlog is not None:
+            p.qlog.on_events(taken)
         return taken
 
     # -- streams -------------------------------------------------------------------------------

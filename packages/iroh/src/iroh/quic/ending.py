@@ -84,6 +84,9 @@ class Ending:
         if self.reason is None:
             self.reason = reason
             p.events += p.mp.take_events()  # nothing but Drained comes after Closed
+            if p.qlog is not None:
+                p.qlog.now = now
+                p.qlog.closed(reason)
             p.events.append(Closed(reason))
         if p.stage == st.DRAINED:
             self._drain()

@@ -27,7 +27,7 @@ belong to nobody, before it is believed.
 import os
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from iroh.quic import packet as pk
 from iroh.quic import strangers
@@ -52,6 +52,9 @@ from iroh.quic.tls import KeyLog
 from iroh.quic.tls.context import check_alpns
 from iroh.quic.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
 from iroh_base import SecretKey
+
+if TYPE_CHECKING:
+    from iroh.quic.qlog import QlogFactory
 
 MIN_RESET_INTERVAL = 0.02
 """Seconds between stateless resets (noq EndpointConfig::min_reset_interval)."""
@@ -144,8 +147,9 @@ class Endpoint(QuicEndpoint):
         rng: Rng = os.urandom,
         limits: Limits | None = None,
         keylog: KeyLog | None = None,
+        qlog: "QlogFactory | None" = None,
     ) -> None:
-        self.shared = Shared(secret_key, rng, keylog)
+        self.shared = Shared(secret_key, rng, keylog, qlog)
         self.dropped = self.shared.dropped
         self.routes: Routes[EngineConnection] = Routes()
         self._make = make_connection

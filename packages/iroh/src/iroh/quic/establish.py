@@ -69,6 +69,8 @@ class Establisher:
         if not self._alpn_told and tls.alpn is not None:
             self._alpn_told = True
             p.alpn = tls.alpn
+            if p.qlog is not None:
+                p.qlog.alpn(tls.alpn)
             p.events.append(HandshakeDataReady(tls.alpn))
         if p.stage == stage.HANDSHAKING and tls.complete and p.keys is not None:
             self._complete(now)
@@ -81,8 +83,10 @@ class Establisher:
             self._data_secrets[is_send] = (suite, secret)
             if len(self._data_secrets) == 2:
                 suite, send = self._data_secrets[True]
-                self._p.keys = DataKeys(suite, send, self._data_secrets[False][1])
+                keys = self._p.keys = DataKeys(suite, send, self._data_secrets[False][1])
                 self._data_secrets.clear()
+                if self._p.qlog is not None:
+                    keys.on_update = self._p.qlog.key_updated
 
     def _set_params(self, params: TransportParameters) -> None:
         p = self._p
@@ -93,6 +97,8 @@ class Establisher:
             retry_source=p.retry_source_cid,
         )
         p.peer_params = params
+        if p.qlog is not None:
+            p.qlog.parameters("remote", params)
         p.idle_timeout = idle_timeout(p.config.max_idle_timeout, params.max_idle_timeout)
         p.recovery.peer_max_ack_delay = params.max_ack_delay / 1000
         p.recovery.mtud.limit(params.max_udp_payload_size)

@@ -14,6 +14,8 @@ kept per path. Rust peers update after a random 10 to 999 packets (noq), so this
 connection of some length.
 """
 
+from collections.abc import Callable
+
 from cryptography.exceptions import InvalidTag
 
 from iroh.quic.errors import AEAD_LIMIT_REACHED, KEY_UPDATE_ERROR, PeerError
@@ -45,6 +47,7 @@ class DataKeys:
         "_send_phase",
         "_send_secret",
         "_suite",
+        "on_update",
         "recv",
         "recv_bit",
         "recv_hp",
@@ -70,6 +73,8 @@ class DataKeys:
         self._phase_first: dict[int, int] = {}  # path id -> first packet number of recv's phase
         self._send_first: dict[int, int] = {}  # path id -> first packet number of send's phase
         self._send_acked = True  # the peer acknowledged a packet of send's phase
+        self.on_update: Callable[[int, str], None] | None = None
+        """Told of updates: (phase, "local_update" or "remote_update")."""
         self._failed = 0
         self._limit = _INTEGRITY_LIMIT.get(suite, _INTEGRITY_LIMIT_GCM)
 
@@ -111,6 +116,8 @@ class DataKeys:
         self._phase_first = {path_id: pn}
         if self._send_phase < self._recv_phase:
             self._rotate_send()
+            if self.on_update is not None:
+                self.on_update(self._send_phase, "remote_update")
 
     def note_first(self, path_id: int, pn: int) -> None:
         """Remember the smallest packet number of the current phase on a path."""
@@ -132,6 +139,8 @@ class DataKeys:
         if self._send_phase != self._recv_phase or not self._send_acked:
             return False
         self._rotate_send()
+        if self.on_update is not None:
+            self.on_update(self._send_phase, "local_update")
         return True
 
     def check_limit(self) -> None:

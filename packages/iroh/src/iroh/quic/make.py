@@ -50,6 +50,13 @@ def make_connection(
         peer,
         keylog=shared.keylog,
     )
+    qlog = None
+    if shared.qlog is not None:
+        from iroh.quic.qlog import Qlog  # late: only who logs needs json
+
+        group = original_destination or dest_cid
+        qlog = Qlog(shared.qlog(group, is_client), is_client, group, now)
+        qlog.parameters("local", params)
     parts = Parts(
         is_client=is_client,
         config=transport,
@@ -64,5 +71,6 @@ def make_connection(
         dropped=shared.dropped,
         original_dcid=first_id,
         validated=retry_source is not None,
+        qlog=qlog,
     )
     return Connection(parts, now)

@@ -39,6 +39,7 @@ from iroh.quic.tls.handshake import Handshake
 if TYPE_CHECKING:
     from iroh.quic.ending import Ending
     from iroh.quic.establish import Establisher
+    from iroh.quic.qlog import Qlog
 
 MAX_EARLY = 16
 """Batches of 1-RTT datagrams kept that overtook the end of the handshake."""
@@ -81,11 +82,13 @@ class Parts:
         dropped: Counter[str],
         original_dcid: bytes,
         validated: bool = False,
+        qlog: "Qlog | None" = None,
     ) -> None:
         self.is_client = is_client
         self.config = config
         self.rng = rng
         self.dropped = dropped
+        self.qlog = qlog
         self.stage = stage.HANDSHAKING
         self.confirmed = False
         self.alpn: bytes | None = None
@@ -129,6 +132,10 @@ class Parts:
             epoch: Level(epoch, self.recovery) for epoch in (INITIAL, HANDSHAKE)
         }
         self.recovery.spaces.sort(key=lambda space: space.data)
+        if qlog is not None:
+            qlog.started(remote, local, source_cid, dest_cid)
+            for level in self.levels.values():
+                level.recovery.log = qlog.space(level.epoch)
 
     # -- looking things up -----------------------------------------------------------------------
 
@@ -224,6 +231,8 @@ class Parts:
     def drop(self, why: str, count: int = 1) -> None:
         """Count packets that were dropped."""
         self.dropped[why] += count
+        if self.qlog is not None:
+            self.qlog.dropped(why, count)
 
 
 class Keeper:
@@ -249,6 +258,8 @@ class Keeper:
             shared.peer_max_ack_delay = p.peer_params.max_ack_delay / 1000
         shared.idle_timeout = path.idle_timeout
         path.recovery = Recovery(shared, data=True, rng=p.rng)
+        if p.qlog is not None:
+            path.recovery.log = p.qlog.space(ONE_RTT, path.path_id)
         path.acks = AckTracker()
         path.mtud = mtud
         path.pacer = Pacer()

@@ -104,6 +104,8 @@ class Receiver:
         if not p.on_handshake_packet(header, remote, local, now):
             p.drop("unexpected remote")
             return
+        if level.recovery.log is not None:
+            level.recovery.log.received([opened], now)
         frames = decode_payload(payload, level.epoch)
         eliciting = any(frame.ACK_ELICITING for frame in frames)
         level.acks.received(pn, pn, eliciting, now, ecn)
@@ -142,6 +144,8 @@ class Receiver:
         if not opened:
             return
         p.paths.admit(path, now)
+        if path.recovery.log is not None:
+            path.recovery.log.received(opened, now)
         if not counted:
             path.stats.rx_datagrams += len(datagrams)
             path.stats.rx_bytes += len(data)

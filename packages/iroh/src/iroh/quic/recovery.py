@@ -11,11 +11,15 @@ has one. A packet is lost when one sent 3 packets later was acknowledged, or one
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.path_recovery import PROBES, PathRecovery
 from iroh.quic.reordering import Reordering, covers
 from iroh.quic.sent import Part, SentRun, Slice, StreamSink, Token, tell
+
+if TYPE_CHECKING:
+    from iroh.quic.qlog import PacketLog
 
 __all__ = ["Part", "PathRecovery", "Recovery", "SentRun", "Slice", "StreamSink", "Token"]
 
@@ -42,6 +46,7 @@ class Recovery:
     loss_time: when a packet that was overtaken is lost at the latest.
     probes: packets to send that the congestion window does not hold back; the sender counts down.
     pto_allowed: False for the 1-RTT space until the handshake is confirmed (section 6.2.1).
+    log: told what happens, None for nobody.
     """
 
     __slots__ = (
@@ -58,6 +63,7 @@ class Recovery:
         "_skipped",
         "data",
         "largest_acked",
+        "log",
         "loss_time",
         "next",
         "path",
@@ -83,6 +89,7 @@ class Recovery:
         self.loss_time = NEVER
         self.probes = 0
         self.pto_allowed = True
+        self.log: PacketLog | None = None
         self._runs: list[SentRun] = []  # outstanding, ascending, disjoint
         self._firsts: list[int] = []  # their first packet numbers, for bisect
         self._in_flight = 0
@@ -181,6 +188,8 @@ class Recovery:
             path.last_activity = now
         if path.peer_validated:
             path.pto_count = 0
+        if self.log is not None:
+            self.log.metrics(path, now)
         return packets
 
     def _take_acked(self, ranges: Ranges) -> list[SentRun]:
@@ -327,6 +336,8 @@ class Recovery:
                 self.reordering.reset()
         if self.data and path.mtud.check_black_hole(now):
             path.congestion.on_mtu(path.mtud.mtu)
+        if self.log is not None:
+            self.log.lost(lost, path, now)
         tell(lost, True)
 
     def _count_lost(self, lost: list[SentRun]) -> int:

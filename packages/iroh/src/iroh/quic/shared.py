@@ -13,13 +13,16 @@ import hmac
 import os
 from collections import Counter
 from collections.abc import Iterable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from iroh.quic.api import Rng
 from iroh.quic.local_cids import CID_LENGTH
 from iroh.quic.strangers import RESET_TOKEN
 from iroh.quic.tls import KeyLog, TicketStore
 from iroh_base import SecretKey
+
+if TYPE_CHECKING:
+    from iroh.quic.qlog import QlogFactory
 
 C = TypeVar("C")
 """What connections are."""
@@ -95,14 +98,20 @@ class Shared:
 
     dropped: reason -> datagrams that were not taken. received_tickets, issued_tickets: the
     ticket_store of a Handshake as a client and as a server. keylog: told every secret, if any.
+    qlog: asked where each new connection is logged, if anywhere.
     """
 
     def __init__(
-        self, secret_key: SecretKey, rng: Rng = os.urandom, keylog: KeyLog | None = None
+        self,
+        secret_key: SecretKey,
+        rng: Rng = os.urandom,
+        keylog: KeyLog | None = None,
+        qlog: "QlogFactory | None" = None,
     ) -> None:
         self.secret_key = secret_key
         self.rng = rng
         self.keylog = keylog
+        self.qlog = qlog
         self.dropped: Counter[str] = Counter()
         self.received_tickets = TicketStore()
         self.issued_tickets = TicketStore()

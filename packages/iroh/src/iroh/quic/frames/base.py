@@ -61,9 +61,13 @@ class Frame:
     def __hash__(self) -> int:
         return hash((type(self), self._fields()))
 
+    def named(self) -> dict[str, Any]:
+        """Give the fields by name."""
+        return dict(zip(self._names(), self._fields(), strict=True))
+
     def __repr__(self) -> str:
-        fields = zip(self._names(), self._fields(), strict=True)
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in fields)})"
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.named().items())
+        return f"{type(self).__name__}({fields})"
 
 
 def malformed(reason: str, kind: int) -> PeerError:
