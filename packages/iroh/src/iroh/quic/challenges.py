@@ -98,13 +98,13 @@ class Responses:
         if remote in self._pending or len(self._pending) < MAX_RESPONSES:
             self._pending[remote] = (data, local)
 
-    def addresses(self) -> list[Address]:
-        """Where responses have to go."""
-        return list(self._pending)
+    def ways(self) -> list[tuple[Address, Address | None]]:
+        """Where responses have to go: the peer's address, and ours that it sent to."""
+        return [(remote, local) for remote, (_, local) in self._pending.items()]
 
-    def pop(self, remote: Address) -> tuple[bytes, Address | None]:
-        """Give what is owed to an address: the data, and our address it was sent to."""
-        return self._pending.pop(remote)
+    def pop(self, remote: Address) -> bytes:
+        """Give what is owed to an address."""
+        return self._pending.pop(remote)[0]
 
     def clear(self) -> None:
         """Owe nothing."""

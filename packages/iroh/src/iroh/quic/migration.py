@@ -12,7 +12,6 @@ With multipath but without NAT traversal any packet moves the path, probing or n
 """
 
 from iroh.quic import path_state
-from iroh.quic.challenges import NEVER
 from iroh.quic.datagrams import Address
 from iroh.quic.path import Path, Previous
 from iroh.quic.path_events import PathMoved
@@ -120,10 +119,9 @@ class Migration:
         path.relocate(remote, local)
         self._owner.path_moved(path, same_host)
         if path.previous is not None:
-            longest = max(pto, self._paths.pto(path))
-            path.migration_deadline = now + VALIDATION_PTOS * longest
-        else:
-            path.migration_deadline = NEVER
+            # Not later than what runs already: moving on must not keep the proven address away.
+            deadline = now + VALIDATION_PTOS * max(pto, self._paths.pto(path))
+            path.migration_deadline = min(path.migration_deadline, deadline)
         self._paths.feed(path, path_state.MIGRATED, now)
         self._paths.events.append(PathMoved(path.path_id, remote))
         self._remote_cids.advance(path.path_id)  # so that observers cannot link the addresses

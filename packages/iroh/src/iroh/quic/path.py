@@ -159,7 +159,7 @@ class Path:
         if not self.is_live():
             return
         self.responses.push(data, remote, local)
-        if remote == self.remote:
+        if self.runs_over(remote, local):
             # The sign of life for a peer whose packets somebody else forwards (RFC 9000 9.3.3).
             self.wants_ping = True
 

@@ -122,7 +122,10 @@ class PathTable:
         return path
 
     def enable_multipath(self, local_max: int, peer_max: int, now: float) -> None:
-        """Both sides sent initial_max_path_id and the handshake is complete."""
+        """Both sides sent initial_max_path_id and the handshake is complete.
+
+        Call it after LocalCids.set_peer_limit: ids for all paths are issued.
+        """
         self._local_cids.multipath = self._remote_cids.multipath = True
         self.ids.enable(local_max, peer_max)
         for path in self:
@@ -308,7 +311,7 @@ class PathTable:
         if previous is not None:
             path.relocate(previous.remote, previous.local)
             path.validated = True
-            path.challenges.clear()
+            path.challenges.want()  # another path's proof may have been all there was
             self._owner.path_moved(path, False)
             path.previous = None
             self.events.append(PathMoved(path.path_id, path.remote))

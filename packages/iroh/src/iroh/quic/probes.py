@@ -28,8 +28,9 @@ from iroh.quic.remote_cids import RemoteCids
 
 PADDED = 1200
 """UDP payload of a datagram that validates a path (RFC 9000 section 8.2.1)."""
-SMALL = 100
-"""Most that a datagram with one challenge and one response takes."""
+SMALL = 60
+"""What a packet with one challenge and one response takes at most; three times the shortest packet
+must allow it, or a path that only carries PINGs could never be proven."""
 
 
 class Probe:
@@ -99,7 +100,7 @@ class Prober:
         return probes
 
     def _on_path(self, path: Path, cid: bytes, now: float, probes: list[Probe]) -> None:
-        responds = path.remote in path.responses.addresses()
+        responds = any(path.runs_over(*way) for way in path.responses.ways())
         if not (path.challenges.due or responds) or not path.can_send(SMALL):
             return
         pad = path.can_send(PADDED)
@@ -110,17 +111,15 @@ class Prober:
             frames.append((PathChallenge(data), None))
             self._paths.feed(path, path_state.CHALLENGED, now)
         if responds:
-            data, _ = path.responses.pop(path.remote)
-            frames.append((PathResponse(data), None))
+            frames.append((PathResponse(path.responses.pop(path.remote)), None))
         self.observed.want(path)
         probes.append(Probe(path, cid, path.remote, path.local, frames, pad, True))
 
     def _off_path(self, path: Path, cid: bytes, probes: list[Probe]) -> None:
-        for remote in path.responses.addresses():
-            if remote == path.remote:
+        for remote, local in path.responses.ways():
+            if path.runs_over(remote, local):
                 continue  # held back by the 3x limit
-            data, local = path.responses.pop(remote)
-            frames: list[tuple[Frame, Any]] = [(PathResponse(data), None)]
+            frames: list[tuple[Frame, Any]] = [(PathResponse(path.responses.pop(remote)), None)]
             if self.nat is not None and not self._is_proven(remote, local):
                 challenge = self.nat.challenge_for(remote)
                 if challenge is not None:

@@ -70,6 +70,7 @@ class Sent:
         self.size = size
         self.tokens = tokens
         self.end = end
+        self.at = None
 
     def frames(self):
         return decode_payload(self.payload, ONE_RTT)
@@ -209,14 +210,17 @@ class World:
         return any_sent
 
     def deliver(self, packet):
+        packet.at = self.now
         home = self.homes.get(packet.target)
         if home is None or not self.filter(packet):
             self.dropped.append(packet)
             packet.lost()
             return
-        packet.acked()
-        if not home.receive(packet, self.now):
+        if home.receive(packet, self.now):
+            packet.acked()
+        else:
             self.dropped.append(packet)
+            packet.lost()
 
     def settle(self, turns=20):
         for _ in range(turns):
@@ -227,6 +231,7 @@ class World:
     def run(self, seconds):
         """Let time pass, firing every timer when it is due."""
         end_time = self.now + seconds
+        self.turn()
         while True:
             due = [end.mp.next_timeout() for end in (self.client, self.server)]
             soonest = min((at for at in due if at is not None), default=end_time)
@@ -238,6 +243,10 @@ class World:
             self.turn()
             self.turn()
         self.now = end_time
+
+    def forget_events(self):
+        for end in (self.client, self.server):
+            end.events()
 
     def open(self, remote=SERVER, local=CLIENT_2, available=True):
         return self.client.mp.paths.open(remote, local, available, self.now)
