@@ -24,7 +24,10 @@ Factory = Callable[[SecretKey, ServerConfig | None, TransportConfig | None, Rng]
 class Capabilities:
     """What an engine can; None for what it cannot. A test asks before it uses one.
 
-    force_key_update(connection)
+    force_key_update(connection): may do nothing, when it is too early for another one.
+    keeps_old_keys: packets on their way survive a key update (RFC 9001 section 6.5). aioquic
+        forgets the old keys at once: when its update gets lost, it cannot read what the peer sends
+        from a new address either, and both wait until they time out.
     open_path(connection, remote, local, is_backup, now): may refuse by raising QuicError.
     close_path(connection, path_id, code, now): likewise.
     set_path_status(connection, path_id, is_backup): likewise.
@@ -36,6 +39,7 @@ class Capabilities:
     """
 
     force_key_update: Callable[[Connection], None] | None = None
+    keeps_old_keys: bool = True
     open_path: Callable[[Connection, Address, Address | None, bool, float], None] | None = None
     close_path: Callable[[Connection, int, int, float], None] | None = None
     set_path_status: Callable[[Connection, int, bool], None] | None = None
@@ -101,6 +105,7 @@ AIOQUIC = Engine(
     _make_aioquic,
     Capabilities(
         force_key_update=_update_aioquic_keys,
+        keeps_old_keys=False,
         held=_held_by_aioquic,
         remembered=_remembered_by_aioquic,
     ),

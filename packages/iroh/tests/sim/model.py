@@ -59,6 +59,14 @@ class HalfStream:
         """Whether `read` must give bytes, "none yet", or the end."""
         return self.stop_code is None and not self.end_given and not self.reset_given
 
+    def check(self, *, stopped: int | None = None, reset: int | None = None) -> None:
+        """Check the code that an engine raised against what the other application said."""
+        if stopped is not None:
+            assert self.told_stop == stopped, self
+        if reset is not None:
+            assert self.is_readable, self
+            assert self.reset_code == reset, self
+
     @property
     def is_over(self) -> bool:
         """Whether neither side has anything more to do or to hear."""
@@ -166,7 +174,7 @@ class Model:
         try:
             act()
         except StreamStopped as error:
-            assert half.told_stop == error.code, half
+            half.check(stopped=error.code)
         except StreamGone:
             assert not may, f"refused: {half}"
         except ConnectionGone:
@@ -182,8 +190,7 @@ class Model:
         try:
             data = self.ends[side].read(half.stream_id, limit)
         except StreamReset as error:
-            assert half.is_readable, half
-            assert half.reset_code == error.code, half
+            half.check(reset=error.code)
             half.reset_given = True
         except StreamGone:
             assert not half.is_readable, f"refused: {half}"

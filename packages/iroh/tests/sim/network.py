@@ -38,7 +38,7 @@ class InFlight(NamedTuple):
 
 
 def kind_of(address: Address) -> object:
-    """Tell IPv4, IPv6 and the others apart: addresses of different kinds do not reach each other."""
+    """Tell IPv4, IPv6 and the others apart; only addresses of one kind reach each other."""
     if isinstance(address, tuple) and len(address) == 2 and isinstance(address[1], int):
         return "ipv6" if ":" in str(address[0]) else "ipv4"
     return address[0] if isinstance(address, tuple) else type(address)

@@ -183,10 +183,11 @@ class UpdateKeys:
     side: int
 
     def run(self, world: World) -> None:
-        """Force it, where the engine can."""
+        """Force it, where the engine can, and can bear it whatever else happens."""
         end, engine = world.pair.sides[self.side]
-        if engine.can.force_key_update is not None and end.closed is None:
-            engine.can.force_key_update(end.connection)
+        update = engine.can.force_key_update if engine.can.keeps_old_keys else None
+        if update is not None and end.closed is None:
+            update(end.connection)
             end.touch()
 
 

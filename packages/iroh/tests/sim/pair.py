@@ -46,6 +46,7 @@ class Pair:
 
     def transfer(self, seconds: float = 120.0) -> float:
         """Run until all traffic is done; give the virtual seconds."""
+        assert self.traffic.flows, "nothing to transfer"
         took = self.sim.run(lambda: self.traffic.is_done, seconds)
         self.check_healthy()
         return took
@@ -92,9 +93,7 @@ def hosts(
     """Make a simulation with a client and a server that have not spoken yet."""
     sim = Simulation(seed, conditions, quantum)
     dialler = sim.host("client", kinds.client, client_addresses, transport=client)
-    listener = sim.host(
-        "server", kinds.server, server_addresses, is_server=True, transport=server
-    )
+    listener = sim.host("server", kinds.server, server_addresses, is_server=True, transport=server)
     return sim, dialler, listener
 
 

@@ -158,7 +158,9 @@ class Simulation:
     def story(self, length: int = 25) -> str:
         """Tell what is needed to understand and to replay a failure."""
         lines = [f"seed {self.seed}, {self.steps} steps, now {self.now:.6f}"]
-        lines += [f"  {end} next {end.timer} last {list(end.last_events)[-5:]}" for end in self.ends]
+        lines += [
+            f"  {end} next {end.timer} last {list(end.last_events)[-5:]}" for end in self.ends
+        ]
         lines += [f"  {name} dropped {dict(h.endpoint.dropped)}" for name, h in self.hosts.items()]
         lines.append(f"  fates {dict(self.network.fates())}")
         for at, source, destination, size, fate in list(self.network.trace)[-length:]:
