@@ -11,6 +11,9 @@ import asyncio
 import logging
 import os
 import random
+import socket
+import warnings
+import weakref
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +67,8 @@ class EndpointCore:
             self.relay_map = config.relay_mode.relay_map()
         self.services = AddressLookupServices()
         self._config = config
-        self._endpoint: object = None
+        self._face: object = None
+        self._forgotten: weakref.finalize[Any, Any] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._close_task: asyncio.Task[None] | None = None
         # Without a resolver of the application's, relays are found by the operating system.
@@ -107,9 +111,14 @@ class EndpointCore:
             home = HomeRelay(self.relay_map, self._probe, self._set_home, random.random)
             self._spawn(home.run(), "iroh-home-relay-choice")
 
-    def keep_alive(self, endpoint: object) -> None:
-        """Let the public face live as long as we do: until the loop forgets our sockets."""
-        self._endpoint = endpoint
+    def show(self, face: object) -> None:
+        """Take the public face: it lives as long as we do, until the loop forgets our sockets.
+
+        If that happens before `close`, a ResourceWarning names it, and the sockets are closed.
+        """
+        self._face = face
+        self._forgotten = weakref.finalize(face, _unclosed, repr(face), self.sock.ip.sockets())
+        self._forgotten.atexit = False
 
     def _resolver(self) -> Any:
         from iroh.resolver import DnsResolver
@@ -198,10 +207,9 @@ class EndpointCore:
             self.engine.abandon()
             self.addr.close()
             self.home_status.close()
-            self._endpoint = None
         while self._tasks:
             await asyncio.wait(self._tasks)
-        self.closed = True
+        self._set_closed()
 
     async def _close_services(self) -> None:
         try:
@@ -212,5 +220,18 @@ class EndpointCore:
 
     def abort(self) -> None:
         """Release the sockets without a word, because the loop is gone. Idempotent."""
-        self.closing = self.closed = True
+        self.closing = True
         self.sock.abort()
+        self._set_closed()
+
+    def _set_closed(self) -> None:
+        self.closed = True
+        self._face = None
+        if self._forgotten is not None:
+            self._forgotten.detach()
+
+
+def _unclosed(name: str, sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
+    warnings.warn(f"unclosed endpoint {name}", ResourceWarning, stacklevel=2)

@@ -8,7 +8,6 @@ bound on and to its thread; a process may have any number of endpoints and loops
 """
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -275,12 +274,6 @@ class Endpoint:
         state = "closed" if self._core.closed else ", ".join(self.bound_sockets())
         return f"<Endpoint {self.id().fmt_short()} {state}>"
 
-    def __del__(self) -> None:
-        core = getattr(self, "_core", None)
-        if core is not None and not core.closed and core.loop.is_closed():
-            warnings.warn(f"unclosed endpoint {self!r}", ResourceWarning, 2, source=self)
-            core.abort()
-
 
 async def bind_endpoint(config: EndpointConfig, protocols: dict[bytes, Any] | None) -> Endpoint:
     """Bind with a finished configuration; `EndpointBuilder.bind` and `Endpoint.bind` end here."""
@@ -288,7 +281,7 @@ async def bind_endpoint(config: EndpointConfig, protocols: dict[bytes, Any] | No
     try:
         core.start()
         endpoint = Endpoint(core)
-        core.keep_alive(endpoint)
+        core.show(endpoint)
         if protocols is not None:
             handlers = {
                 alpn: entry.create(endpoint) if isinstance(entry, ProtocolCreator) else entry

@@ -89,6 +89,11 @@ class UdpSocket:
         self._sock.close()
         self._end_queue()
 
+    @property
+    def raw(self) -> socket.socket:
+        """The socket of the operating system."""
+        return self._sock
+
     async def flush(self) -> None:
         """Wait until the kernel has taken what is queued, or the socket is closed."""
         while self._queue and self._loop is not None:

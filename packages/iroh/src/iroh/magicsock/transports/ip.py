@@ -112,6 +112,10 @@ class IpTransport:
         """Where we listen, IPv4 first. Works after close."""
         return [self._sockets[v4].local_addr for v4 in (True, False) if v4 in self._sockets]
 
+    def sockets(self) -> list[socket.socket]:
+        """The sockets of the operating system."""
+        return [sock.raw for sock in self._sockets.values()]
+
     def direct_addresses(self) -> list[SocketAddr]:
         """Where peers on this machine's networks reach us (iroh `direct addresses`, Local)."""
         found: dict[SocketAddr, None] = {}
