@@ -47,13 +47,21 @@ class Timers:
             shared = path.recovery.path
             if shared.next_timeout() <= now:
                 shared.on_timeout(now)
-        self._probe_with_keys()
+        self._spread_probes()
         p.mp.handle_timeout(now)
 
-    def _probe_with_keys(self) -> None:
-        """A client without Handshake keys probes with an Initial (RFC 9002 section 6.2.4)."""
+    def _spread_probes(self) -> None:
+        """Let probes of the handshake use what keys there are (RFC 9002 section 6.2.4).
+
+        A client without Handshake keys probes with Initials. Who probes in Initial has the rest of
+        its flight ride along, as its datagrams are padded anyway.
+        """
         levels = self._p.levels
         initial, handshake = levels.get(INITIAL), levels.get(HANDSHAKE)
-        if initial is not None and handshake is not None and handshake.send_key is None:
+        if initial is None or handshake is None:
+            return
+        if handshake.send_key is None:
             initial.recovery.probes += handshake.recovery.probes
             handshake.recovery.probes = 0
+        elif initial.recovery.probes and not handshake.crypto.is_acked:
+            handshake.recovery.probes = max(handshake.recovery.probes, 1)
