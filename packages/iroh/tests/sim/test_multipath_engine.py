@@ -295,3 +295,24 @@ def test_without_keep_alive_a_quiet_connection_ends():
     assert pair.client.closed.kind == pair.server.closed.kind == "TimedOut"
     assert pair.client.closed_at - start < 13.0
     pair.check_forgotten()
+
+
+def test_datagrams_while_the_only_path_moves():
+    """Their size does not fall to nothing while the new address is unproven (found at random)."""
+    pair, nat = behind_nat(BOTH)
+    engine = pair.kinds.client
+    pair.sim.sleep(1.0)
+    engine.can.open_path(pair.client.connection, SERVER, None, False, pair.sim.now)
+    pair.client.touch()
+    pair.sim.run(lambda: path_ids(pair.server) == [0, 1], 5.0)
+    engine.can.close_path(pair.client.connection, 0, 1, pair.sim.now)
+    pair.client.touch()
+    pair.sim.run(lambda: pair.server.seen[PathClosed], 10.0)
+    nat.rebind()
+    pair.client.connection.ping()
+    pair.client.touch()
+    for _ in range(20):
+        pair.sim.step()
+        for end, _ in pair.sides:
+            assert end.connection.max_datagram_size() > 1000
+    pair.close()

@@ -13,14 +13,14 @@ from iroh.quic.errors import CloseReason, ConnectionGone, PeerError
 from iroh.quic.establish import Establisher
 from iroh.quic.events import Event
 from iroh.quic.handlers import FrameHandlers
-from iroh.quic.local_cids import CidChange
+from iroh.quic.local_cids import CID_LENGTH, CidChange
 from iroh.quic.parts import Parts
 from iroh.quic.path import Path
 from iroh.quic.path_commands import PathCommands
 from iroh.quic.receive import Receiver
 from iroh.quic.remote_cids import TokenChange
 from iroh.quic.timers import Timers
-from iroh.quic.transmit import Transmitter
+from iroh.quic.transmit import MIN_DATAGRAM, Transmitter
 
 
 class Connection(ConnectionApi):
@@ -188,12 +188,11 @@ class Connection(ConnectionApi):
         self._p.datagrams.send(data, self._datagram_room())
 
     def _datagram_room(self) -> int:
-        path = self._p.choice.best() or self._p.paths.get(0)
-        if path is None:
-            return 0
-        return int(path.mtud.mtu) - short_overhead(
-            self._p.mp.remote_cids.active(path.path_id) or b""
-        )
+        path = self._p.choice.best() or next(iter(self._p.paths), None)
+        if path is None:  # all are given up: the peer has a moment to open another
+            return MIN_DATAGRAM - short_overhead(bytes(CID_LENGTH))
+        cid = self._p.mp.remote_cids.active(path.path_id)
+        return int(path.mtud.mtu) - short_overhead(cid or bytes(CID_LENGTH))
 
     # -- the connection ------------------------------------------------------------------------
 
