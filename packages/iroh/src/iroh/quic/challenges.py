@@ -88,19 +88,28 @@ class Responses:
     __slots__ = ("_pending",)
 
     def __init__(self) -> None:
-        self._pending: dict[Address, tuple[bytes, Address | None]] = {}
+        self._pending: dict[Address, tuple[bytes, Address | None, bool]] = {}
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def push(self, data: bytes, remote: Address, local: Address | None) -> None:
-        """Owe a response to an address; a newer challenge from there replaces the older."""
+    def push(
+        self, data: bytes, remote: Address, local: Address | None, padded: bool = True
+    ) -> None:
+        """Owe a response to an address; a newer challenge from there replaces the older.
+
+        padded: the challenge's datagram was large enough for a padded response to it.
+        """
         if remote in self._pending or len(self._pending) < MAX_RESPONSES:
-            self._pending[remote] = (data, local)
+            self._pending[remote] = (data, local, padded)
 
     def ways(self) -> list[tuple[Address, Address | None]]:
         """Where responses have to go: the peer's address, and ours that it sent to."""
-        return [(remote, local) for remote, (_, local) in self._pending.items()]
+        return [(remote, local) for remote, (_, local, _) in self._pending.items()]
+
+    def may_pad(self, remote: Address) -> bool:
+        """Say whether what is owed to an address may be padded (RFC 9000 section 8.2.2)."""
+        return self._pending[remote][2]
 
     def pop(self, remote: Address) -> bytes:
         """Give what is owed to an address."""

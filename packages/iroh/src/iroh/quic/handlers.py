@@ -42,6 +42,7 @@ class FrameHandlers:
             f.DataBlocked: lambda frame, _w, _d, _n: streams.on_data_blocked(frame),
             f.StreamDataBlocked: lambda frame, _w, _d, _n: streams.on_stream_data_blocked(frame),
             f.StreamsBlocked: lambda frame, _w, _d, _n: streams.on_streams_blocked(frame),
+            f.PathChallenge: self._on_challenge,
             f.Datagram: lambda frame, _w, _d, _n: p.datagrams.receive(frame.data),
             f.ImmediateAck: self._on_immediate_ack,
             f.AckFrequency: self._on_ack_frequency,
@@ -82,6 +83,9 @@ class FrameHandlers:
         if not self._p.is_client:
             raise PeerError(PROTOCOL_VIOLATION, "NEW_TOKEN from a client", frame.TYPES[0])
         self._p.new_token = frame.token
+
+    def _on_challenge(self, frame: f.PathChallenge, where: Any, batch: Any, _now: float) -> None:
+        where.on_challenge(frame.data, batch.remote, batch.local, len(batch.data) // len(batch))
 
     def _on_immediate_ack(self, _frame: f.Frame, _where: Any, _datagrams: Any, now: float) -> None:
         for path in self._p.paths.all():

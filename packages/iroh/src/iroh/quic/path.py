@@ -12,6 +12,8 @@ IDLE_TIMEOUT = 15.0
 """Seconds (iroh `PATH_MAX_IDLE_TIMEOUT`); magicsock gives relay paths 30."""
 KEEP_ALIVE = 5.0
 """Seconds (iroh `HEARTBEAT_INTERVAL`)."""
+PADDED = 1200
+"""UDP payload of a datagram that validates a path (RFC 9000 section 8.2.1)."""
 AMPLIFICATION = 3
 """Bytes a server sends to an unproven address per byte received (RFC 9000 section 8)."""
 
@@ -154,11 +156,16 @@ class Path:
             return False
         return local is None or self.local is None or local == self.local
 
-    def on_challenge(self, data: bytes, remote: Address, local: Address | None) -> None:
-        """Owe a PATH_RESPONSE to where a PATH_CHALLENGE in a packet of this path came from."""
+    def on_challenge(
+        self, data: bytes, remote: Address, local: Address | None, nbytes: int = PADDED
+    ) -> None:
+        """Owe a PATH_RESPONSE to where a PATH_CHALLENGE in a packet of this path came from.
+
+        nbytes: of the datagram it came in; somebody else's address must not get more than 3x.
+        """
         if not self.is_live():
             return
-        self.responses.push(data, remote, local)
+        self.responses.push(data, remote, local, AMPLIFICATION * nbytes >= PADDED)
         if self.runs_over(remote, local):
             # The sign of life for a peer whose packets somebody else forwards (RFC 9000 9.3.3).
             self.wants_ping = True

@@ -3,12 +3,14 @@
     what                            where to            size    counted and tracked
     PATH_CHALLENGE, PATH_RESPONSE   the path's address  1200    yes
     PATH_RESPONSE [+ PATH_CHALLENGE at a client]
-                                    where it came from  1200    no
+                                    where it came from  1200 *  no
     PATH_CHALLENGE after migration  the address before  1200    no
     PATH_CHALLENGE, NAT traversal   the candidate       small   no
     PATH_ABANDON, for want of any   the path's address  small   yes
     other path
 
+* Small when the challenge came in a datagram of less than 400 bytes: anybody's address may stand in
+it, and what is sent there must not be more than three times what came (RFC 9000 section 8.2.2).
 "Small" is the minimum for header protection. A challenge that the 3x limit does not let grow to
 1200 bytes goes out small (RFC 9000 section 8.2.1).
 """
@@ -21,13 +23,11 @@ from iroh.quic.datagrams import Address
 from iroh.quic.frames import Frame, PathChallenge, PathResponse
 from iroh.quic.nat import NatTraversal
 from iroh.quic.observed import ObservedAddresses
-from iroh.quic.path import Path
+from iroh.quic.path import PADDED, Path
 from iroh.quic.path_choice import PathChoice
 from iroh.quic.paths import PathTable
 from iroh.quic.remote_cids import RemoteCids
 
-PADDED = 1200
-"""UDP payload of a datagram that validates a path (RFC 9000 section 8.2.1)."""
 SMALL = 60
 """What a packet with one challenge and one response takes at most; three times the shortest packet
 must allow it, or a path that only carries PINGs could never be proven."""
@@ -119,12 +119,13 @@ class Prober:
         for remote, local in path.responses.ways():
             if path.runs_over(remote, local):
                 continue  # held back by the 3x limit
+            pad = path.responses.may_pad(remote)
             frames: list[tuple[Frame, Any]] = [(PathResponse(path.responses.pop(remote)), None)]
             if self.nat is not None and not self._is_proven(remote, local):
                 challenge = self.nat.challenge_for(remote)
                 if challenge is not None:
                     frames.append((PathChallenge(challenge), None))
-            probes.append(Probe(path, cid, remote, local, frames, True, False))
+            probes.append(Probe(path, cid, remote, local, frames, pad, False))
 
     def _previous(self, path: Path, now: float, probes: list[Probe]) -> None:
         previous = path.previous
