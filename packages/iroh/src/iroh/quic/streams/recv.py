@@ -241,14 +241,18 @@ class RecvHalf:
             self._append(data)
             if fragments is None:
                 return
+            before = len(fragments)
             for piece in fragments.release(self._next):
                 self._append(piece)
+            self._intake.count_pieces(len(fragments) - before)
             if not fragments:
                 self._fragments = None
             return
         if fragments is None:
             fragments = self._fragments = Fragments()
+        before = len(fragments)
         fragments.add(offset, data)
+        self._intake.count_pieces(len(fragments) - before)
 
     def _append(self, data: Buffer | bytearray) -> None:
         size = len(data)
@@ -292,7 +296,9 @@ class RecvHalf:
         """Forget what is held and count all that is known as read, so that the windows move on."""
         self._ready.clear()
         self._head = 0
-        self._fragments = None
+        if self._fragments is not None:
+            self._intake.count_pieces(-len(self._fragments))
+            self._fragments = None
         self._intake.consumed += self.highest - self.read_offset
         self.read_offset = self._next = self.highest
 
