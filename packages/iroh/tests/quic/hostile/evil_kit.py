@@ -8,8 +8,9 @@ All in virtual time, without sockets. Nothing here decides what is right: the te
 
 import gc
 import random
+import sys
 import time
-import tracemalloc
+import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -275,6 +276,13 @@ class Arena(Net):
     def throw(self, *packets: bytes, source: Any = EVIL, ecn: int = 0) -> None:
         """Let datagrams arrive at the victim."""
         self.victim_node.take([Datagrams(source, packet, 0, ecn) for packet in packets])
+        self.adopt()
+
+    def adopt(self) -> None:
+        """Let packets to connection ids that we made up reach the evil peer too."""
+        active = self.victim._p.mp.remote_cids.active(0)
+        if active is not None and self.evil._p.confirmed:
+            self.evil_node.endpoint.routes.register(self.evil, [(active, 0)])
 
     def closes(self, code: int, *payloads: bytes, **options: Any) -> None:
         """The payloads, each in a packet, end the connection with `code`, and the peer is told."""
@@ -285,9 +293,6 @@ class Arena(Net):
         reason = self.victim.close_reason
         assert isinstance(reason, TransportError), reason
         assert reason.code == code, reason
-        active = self.victim._p.mp.remote_cids.active(0)
-        if active is not None:  # one that we made up reaches us too
-            self.evil_node.endpoint.routes.register(self.evil, [(active, 0)])
         self.settle()
         told = self.evil.close_reason
         assert isinstance(told, ConnectionClosed), told
@@ -403,33 +408,30 @@ def client_hello(seed: int = 1) -> bytes:
 
 # -- budgets -----------------------------------------------------------------------------------
 
+_NO_PART = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+
+
+def held_bytes(*roots: Any) -> int:
+    """Bytes of everything that can be reached from some objects, code and classes aside."""
+    seen: set[int] = set()
+    total, layer = 0, list(roots)
+    while layer:
+        fresh = {id(item): item for item in layer if id(item) not in seen}
+        seen.update(fresh)
+        parts = [item for item in fresh.values() if not isinstance(item, _NO_PART)]
+        total += sum(map(sys.getsizeof, parts))
+        layer = gc.get_referents(*parts)
+    return total
+
 
 @contextmanager
-def cpu_budget(seconds: float = MAX_CPU) -> Iterator[None]:
-    """Fail when the processor time that this takes is above the budget."""
+def budget(node: Node, seconds: float = MAX_CPU, memory: int = MAX_MEMORY) -> Iterator[None]:
+    """Fail when this costs too much processor time, or if the node holds too much more after it."""
+    held = held_bytes(node.endpoint, node.connections)
+    gc.collect()
     before = time.process_time()
     yield
     used = time.process_time() - before
+    held = held_bytes(node.endpoint, node.connections) - held
     assert used <= seconds, f"{used:.2f} s of processor time"
-
-
-@contextmanager
-def memory_budget(limit: int = MAX_MEMORY) -> Iterator[None]:
-    """Fail when what is held afterwards grew beyond the budget."""
-    gc.collect()
-    tracemalloc.start()
-    try:
-        yield
-        gc.collect()
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert held <= limit, f"{held / 1e6:.1f} MB held"
-
-
-def in_budget(flood: Callable[[], Callable[[], None]]) -> None:
-    """Prepare a flood and let it happen, twice: once the clock is watched, once the memory."""
-    for budget in (cpu_budget, memory_budget):
-        happen = flood()
-        with budget():
-            happen()
+    assert held <= memory, f"{held / 1e6:.1f} MB more held"

@@ -124,7 +124,7 @@ def twice(which):
     return in_flight(lambda flight: [*flight[: which + 1], *flight[which:]])
 
 
-@pytest.mark.parametrize("which", (CERTIFICATE, CERTIFICATE_VERIFY), ids=NAMES[:2])
+@pytest.mark.parametrize("which", [CERTIFICATE, CERTIFICATE_VERIFY], ids=NAMES[:2])
 def test_a_message_left_out(which):
     arena = Arena(meet=False, twist=without(which))
     arena.settle()
@@ -142,7 +142,7 @@ def test_finished_left_out_leaves_the_handshake_open_until_it_times_out():
     assert arena.victim not in arena.victim_node.connections
 
 
-@pytest.mark.parametrize("which", (CERTIFICATE, CERTIFICATE_VERIFY), ids=NAMES[:2])
+@pytest.mark.parametrize("which", [CERTIFICATE, CERTIFICATE_VERIFY], ids=NAMES[:2])
 def test_a_message_twice(which):
     arena = Arena(meet=False, twist=twice(which))
     arena.settle()
@@ -280,7 +280,7 @@ def test_an_ack_of_a_handshake_packet_that_was_never_sent():
     arena.must_close(err.PROTOCOL_VIOLATION)
 
 
-@pytest.mark.parametrize("epoch", (INITIAL, HANDSHAKE), ids=("Initial", "Handshake"))
+@pytest.mark.parametrize("epoch", [INITIAL, HANDSHAKE], ids=("Initial", "Handshake"))
 def test_crypto_data_far_ahead(epoch):
     arena = in_handshake()
     frame = f.Crypto(20_000, b"x").encode()
