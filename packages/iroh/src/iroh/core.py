@@ -52,7 +52,7 @@ class EndpointCore:
 
     def __init__(self, config: EndpointConfig) -> None:
         """Bind the sockets; nothing is read or sent yet. Raises BindError and leaves nothing."""
-        from iroh.quic.engine import new_endpoint  # late: 100 ms of imports
+        from iroh.quic.engine import new_endpoint  # late: bind_endpoint has imported it
 
         self.loop = asyncio.get_running_loop()
         self.secret_key = config.secret_key or SecretKey.generate()
@@ -114,11 +114,10 @@ class EndpointCore:
     def show(self, face: object) -> None:
         """Take the public face: it lives as long as we do, until the loop forgets our sockets.
 
-        If that happens before `close`, a ResourceWarning names it, and the sockets are closed.
+        If that happens before `close`, or the program ends, a ResourceWarning names it.
         """
         self._face = face
         self._forgotten = weakref.finalize(face, _unclosed, repr(face), self.sock.ip.sockets())
-        self._forgotten.atexit = False
 
     def _resolver(self) -> Any:
         from iroh.resolver import DnsResolver
@@ -234,4 +233,4 @@ class EndpointCore:
 def _unclosed(name: str, sockets: list[socket.socket]) -> None:
     for sock in sockets:
         sock.close()
-    warnings.warn(f"unclosed endpoint {name}", ResourceWarning, stacklevel=2)
+    warnings.warn(f"unclosed endpoint {name}", ResourceWarning, stacklevel=1)

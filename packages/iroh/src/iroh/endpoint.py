@@ -21,6 +21,7 @@ from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.remote import Source
 from iroh.metrics import CounterStats
 from iroh.options import EndpointBuilder, EndpointConfig, EndpointOptions, PresetLike, check_alpns
+from iroh.resolver import import_late
 from iroh.router import ProtocolCreator, Router
 from iroh.watchers import AddrChangeCallback, HomeRelayCallback, WatchHandle, watch_home_relay
 from iroh_base import (
@@ -277,6 +278,7 @@ class Endpoint:
 
 async def bind_endpoint(config: EndpointConfig, protocols: dict[bytes, Any] | None) -> Endpoint:
     """Bind with a finished configuration; `EndpointBuilder.bind` and `Endpoint.bind` end here."""
+    await import_late("iroh.quic.engine")  # 0.1 s and more, which other connections must not feel
     core = EndpointCore(config)
     try:
         core.start()
