@@ -171,7 +171,9 @@ MULTIPATH = Engine(
 # -- the choice ---------------------------------------------------------------------------------
 
 ENGINES = {engine.name: engine for engine in (AIOQUIC, MULTIPATH)}
-PAIRS = os.environ.get("IROH_SIM_PAIRS", "aioquic-aioquic").split(",")
-"""Client-server."""
+PAIRS = os.environ.get(
+    "IROH_SIM_PAIRS", "multipath-multipath,multipath-aioquic,aioquic-multipath"
+).split(",")
+"""Client-server. aioquic with itself is left to its own tests, for the sake of time."""
 SEEDS = int(os.environ.get("IROH_SIM_SEEDS", "1"))
 EXAMPLES = int(os.environ.get("IROH_SIM_EXAMPLES", "20"))

@@ -234,10 +234,12 @@ class Model:
             self._must_be_closed(half.sender)
 
     def send_datagram(self, side: int, size: int) -> None:
-        """Send a datagram of at least 4 bytes, cut to what fits."""
+        """Send a datagram of at least 4 bytes, cut to what fits; none when nothing does."""
         end, mine = self.ends[side], self.sides[side]
         limit = end.connection.max_datagram_size()
-        size = max(4, size if limit is None else min(size, limit))
+        if limit is None or limit < 4:
+            return  # closed, or without a path at this moment
+        size = max(4, min(size, limit))
         data = mine.sent.to_bytes(4, "big") + content((side, mine.sent), 0, size - 4)
         try:
             end.send_datagram(data)

@@ -53,6 +53,11 @@ class World:
             return self.nats[side].outward(None)
         return (CLIENT_ADDRESSES, SERVER_ADDRESSES)[side][index]
 
+    def check(self) -> None:
+        """Check what holds at any time."""
+        self.model.check_closed()
+        self.model.check_memory()
+
     def read_everything(self, side: int) -> None:
         """Let a side read all that has arrived."""
         for half in self.model.receiving(side):
