@@ -14,6 +14,8 @@ from interop.peer import NotProven, Peer, rust_python
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTED = pytest.StashKey[list[results.Result]]()
+FILES = pytest.StashKey[set[Path]]()
+"""The test files that gave tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +71,30 @@ async def relay() -> AsyncIterator[servers.Server]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the one option of this session."""
+    """Add the options of this session."""
     parser.addoption("--write", action="store_true", help="renew COMPATIBILITY.md when all passed")
+    parser.addoption("--long", action="store_true", help="also what takes minutes or a gigabyte")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start with an empty table, and not without a Rust peer. Raises UsageError."""
     config.stash[COLLECTED] = []
+    config.stash[FILES] = set()
+    config.addinivalue_line("markers", "long: only with --long")
     try:
         rust_python()
     except NotProven as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long, unless asked for."""
+    config.stash[FILES] = {item.path for item in items}
+    if config.getoption("--long"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -126,8 +141,8 @@ def pytest_terminal_summary(
         terminalreporter.write_line(line)
     if not config.getoption("--write"):
         return
-    files = len(list(Path(__file__).parent.glob("test_*.py")))
-    all_ran = not config.getoption("-k") and len({result.group for result in collected}) == files
+    files = set(Path(__file__).parent.glob("test_*.py"))
+    all_ran = not config.getoption("-k") and config.stash[FILES] == files
     if all_ran and results.is_complete(collected):
         text = results.markdown(collected, datetime.datetime.now(datetime.UTC))
         (ROOT / "COMPATIBILITY.md").write_text(text, "utf-8")

@@ -17,7 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-PROGRAM = Path(__file__).with_name("peer_ffi.py")
+PROGRAMS = {
+    "rust": Path(__file__).with_name("peer_ffi.py"),
+    "ours": Path(__file__).with_name("peer_ours.py"),
+}
 RUST_VERSION = "1.2.0"
 RUST_LIBRARY_MIN = 5_000_000
 """Bytes; the library of 1.2.0 has 18.6 MB on Linux x86-64. A stub would be smaller."""
@@ -69,7 +72,10 @@ def prove(kind: str, hello: dict[str, Any]) -> str:
     if kind == "ours":
         if library is not None or importable < OUR_MODULES:
             raise NotProven(f"this is not our endpoint: {hello}")
-        return f"iroh in Python {hello['version']}, CPython {hello['python']}"
+        return (
+            f"iroh in Python {hello['version']}, engine {hello['engine']}, "
+            f"CPython {hello['python']}"
+        )
     if importable:
         raise NotProven(f"the Rust peer's environment can import {sorted(importable)}")
     if hello["version"] != RUST_VERSION:
@@ -104,9 +110,10 @@ class Peer:
     async def spawn(cls, kind: str, prefix: tuple[str, ...] = ()) -> Self:
         """Start a peer, `rust` or `ours`, and prove it. `prefix`: words to run it under."""
         python = rust_python() if kind == "rust" else sys.executable
+        command = (*prefix, python, "-I", str(PROGRAMS[kind]))
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *prefix, python, "-I", str(PROGRAM), stdin=pipe, stdout=pipe, stderr=pipe, cwd="/"
+            *command, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/"
         )
         peer = cls(kind, process)
         peer.readers = [
@@ -151,9 +158,16 @@ class Peer:
         answered: dict[str, Any] = reply["ok"]
         return answered
 
-    def begin(self, verb: str, **arguments: Any) -> asyncio.Task[dict[str, Any]]:
+    def begin(
+        self, verb: str, within: float = DEADLINE, **arguments: Any
+    ) -> asyncio.Task[dict[str, Any]]:
         """Start a command that will be answered later, like `accept`."""
-        return asyncio.create_task(self.call(verb, **arguments))
+        return asyncio.create_task(self.call(verb, within, **arguments))
+
+    async def kill(self) -> None:
+        """End the process without a chance to say goodbye (SIGKILL)."""
+        self.process.kill()
+        await self.process.wait()
 
     def tail(self) -> str:
         """Give the last lines of the peer's stderr, for messages."""

@@ -15,7 +15,7 @@ Nothing but the standard library and `iroh` may be imported here.
 """
 
 import asyncio
-import hashlib
+import ctypes
 import importlib.metadata
 import importlib.util
 import itertools
@@ -27,20 +27,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import iroh
+from interop.peer_moves import Moves, digest
 
-CHUNK = 1 << 16
 OURS = ("iroh_base", "iroh_relay", "iroh_dns_server")
-
-
-def payload(seed: str, size: int) -> bytes:
-    """Make `size` reproducible bytes that no compression and no off-by-one survives."""
-    return hashlib.shake_128(seed.encode()).digest(size)
-
-
-def digest(data: bytes) -> str:
-    """Give the checksum that goes through the pipe in place of the data."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -51,6 +43,24 @@ def describe(error: BaseException) -> dict[str, Any]:
         told["message"] = error.message()
         told["debug"] = error.debug_message()
     return told
+
+
+def quicken() -> None:
+    """Let the bindings copy bytes at once into what they hand to Rust.
+
+    Their generated code moves byte by byte in a Python loop, 6 MB/s at most; with that, a long
+    transfer would measure the loop. What goes over the network is the same.
+    """
+    builder = getattr(sys.modules.get("iroh.iroh_ffi"), "_UniffiRustBufferBuilder", None)
+    if builder is None:
+        return
+
+    def write(self: Any, value: bytes) -> None:
+        with self._reserve(len(value)):
+            at = ctypes.addressof(self.rbuf.data.contents) + self.rbuf.len
+            ctypes.memmove(at, bytes(value), len(value))
+
+    builder.write = write
 
 
 # -- who am I ----------------------------------------------------------------------------------
@@ -106,69 +116,31 @@ def path_list(connection: Any) -> list[dict[str, Any]]:
     """Describe the open paths."""
     return [
         {
+            "id": path.id,
             "remote": path.remote_addr,
             "relayed": path.is_relay,
             "direct": path.is_ip,
             "selected": path.is_selected,
+            "tx": path.stats.udp_tx_bytes,
+            "rx": path.stats.udp_rx_bytes,
+            "mtu": path.stats.current_mtu,
         }
         for path in connection.paths()
     ]
 
 
-async def bi_once(connection: Any, seed: str, size: int) -> bool:
-    """Write and read one echoed stream at the same time."""
-    stream = await connection.open_bi()
-    data = payload(seed, size)
-    writing = asyncio.create_task(write_chunks(stream.send(), data))
-    hasher = hashlib.sha256()
-    while part := await stream.recv().read(CHUNK):
-        hasher.update(part)
-    await writing
-    return hasher.hexdigest() == digest(data)
-
-
-async def write_chunks(send: Any, data: bytes) -> None:
-    """Write in chunks and finish."""
-    for at in range(0, len(data), CHUNK):
-        await send.write_all(data[at : at + CHUNK])
-    await send.finish()
-
-
-async def comes_back(connection: Any, data: bytes) -> bool:
-    """Wait a second for this datagram; late echoes of others are passed over."""
-    try:
-        async with asyncio.timeout(1):
-            while bytes(await connection.read_datagram()) != data:
-                pass
-    except TimeoutError:
-        return False
-    return True
-
-
-async def echo_one(send: Any, recv: Any) -> None:
-    """Give back what one stream brings, while it comes."""
-    while data := await recv.read(CHUNK):
-        await send.write_all(data)
-    await send.finish()
-
-
 # -- the commands ------------------------------------------------------------------------------
 
 
-class Agent:
+class Agent(Moves):
     """The endpoints and connections of this process, and one `do_...` method per command."""
 
     def __init__(self) -> None:
         self.endpoints: dict[int, Any] = {}
         self.connections: dict[int, Any] = {}
         self.numbers = itertools.count(1)
+        self.streams: dict[int, Any] = {}
         self.serving: set[asyncio.Task[None]] = set()
-
-    def keep(self, table: dict[int, Any], thing: Any) -> int:
-        """Give a thing its number."""
-        number = next(self.numbers)
-        table[number] = thing
-        return number
 
     async def do_hello(self) -> dict[str, Any]:
         """Say who is speaking."""
@@ -290,103 +262,6 @@ class Agent:
         """Wait for the end and give its text."""
         return {"reason": str(await self.connections[connection].closed())}
 
-    # serving: echo until the connection ends
-
-    async def do_serve_echo(self, connection: int, datagrams: bool = False) -> dict[str, Any]:
-        """Echo every bi stream, or every datagram."""
-        echo = self.echo_datagrams if datagrams else self.echo_bi
-        self.start(echo(self.connections[connection]))
-        return {}
-
-    def start(self, work: Any) -> None:
-        """Run something until the connection under it ends."""
-        task = asyncio.create_task(self.until_gone(work))
-        self.serving.add(task)
-        task.add_done_callback(self.serving.discard)
-
-    async def until_gone(self, work: Awaitable[None]) -> None:
-        """Serving ends when the connection does, which the API tells by raising IrohError."""
-        try:
-            await work
-        except iroh.IrohError as error:
-            print(f"serving ended: {error!r}", file=sys.stderr)
-
-    async def echo_bi(self, connection: Any) -> None:
-        """Accept bi streams and echo each in a task of its own."""
-        while True:
-            stream = await connection.accept_bi()
-            self.start(echo_one(stream.send(), stream.recv()))
-
-    async def echo_datagrams(self, connection: Any) -> None:
-        """Give back each datagram."""
-        while True:
-            connection.send_datagram(await connection.read_datagram())
-
-    # exercising an echo at the other end
-
-    async def do_bi(self, connection: int, seed: str, size: int, count: int = 1) -> dict[str, Any]:
-        """Send `size` bytes on each of `count` bi streams at once; compare what comes back."""
-        start = time.monotonic()
-        known = self.connections[connection]
-        parts = [bi_once(known, f"{seed}/{n}", size) for n in range(count)]
-        same = await asyncio.gather(*parts)
-        took = time.monotonic() - start
-        mbit = 8 * size * count / took / 1e6
-        return {"streams": count, "same": sum(same), "bytes": size * count, "mbit_s": round(mbit)}
-
-    async def do_send_uni(self, connection: int, seed: str, size: int) -> dict[str, Any]:
-        """Send one uni stream."""
-        data = payload(seed, size)
-        await write_chunks(await self.connections[connection].open_uni(), data)
-        return {"sha256": digest(data), "bytes": size}
-
-    async def do_take_uni(self, connection: int) -> dict[str, Any]:
-        """Take one uni stream."""
-        recv = await self.connections[connection].accept_uni()
-        data = await recv.read_to_end(1 << 30)
-        return {"sha256": digest(data), "bytes": len(data)}
-
-    async def do_datagrams(self, connection: int, count: int, size: int) -> dict[str, Any]:
-        """Send datagrams one by one, each again after a second without its echo."""
-        known = self.connections[connection]
-        sent = 0
-        for number in range(count):
-            data = payload(f"datagram {number}", size)
-            for _ in range(5):
-                await known.send_datagram_wait(data)
-                sent += 1
-                if await comes_back(known, data):
-                    break
-            else:
-                return {"echoed": number, "sent": sent}
-        return {"echoed": count, "sent": sent, "max": known.max_datagram_size()}
-
-    # the unhappy ends of a stream
-
-    async def do_reset(self, connection: int, code: int) -> dict[str, Any]:
-        """Open a uni stream, write, and reset it."""
-        send = await self.connections[connection].open_uni()
-        await send.write_all(b"some")
-        await send.reset(code)
-        return {}
-
-    async def do_see_reset(self, connection: int) -> dict[str, Any]:
-        """Take a uni stream and say with which code it was reset."""
-        recv = await self.connections[connection].accept_uni()
-        return {"code": await recv.received_reset()}
-
-    async def do_stopped(self, connection: int) -> dict[str, Any]:
-        """Open a uni stream, write, and say with which code the reader stopped it."""
-        send = await self.connections[connection].open_uni()
-        await send.write_all(b"some")
-        return {"code": await send.stopped()}
-
-    async def do_stop(self, connection: int, code: int) -> dict[str, Any]:
-        """Take a uni stream and stop it."""
-        recv = await self.connections[connection].accept_uni()
-        await recv.stop(code)
-        return {}
-
 
 # -- the pipes ---------------------------------------------------------------------------------
 
@@ -403,12 +278,12 @@ async def answer(command: Callable[..., Awaitable[Any]], request: dict[str, Any]
     print(json.dumps(reply), flush=True)
 
 
-async def main() -> None:
+async def main(agent: Agent) -> None:
     """Read commands until stdin ends, then close every endpoint."""
     set_loop = getattr(sys.modules.get("iroh.iroh_ffi"), "uniffi_set_event_loop", None)
     if set_loop is not None:
         set_loop(asyncio.get_running_loop())
-    agent = Agent()
+    quicken()
     running: set[asyncio.Task[None]] = set()
     while line := await asyncio.to_thread(sys.stdin.readline):
         request = json.loads(line)
@@ -422,4 +297,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(Agent()))
