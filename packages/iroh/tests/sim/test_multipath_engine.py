@@ -11,7 +11,8 @@ from iroh.quic.events import PathChanged
 from iroh.quic.path_events import PathAbandoned, PathClosed, PathEstablished, PathMoved
 
 from .link import Conditions
-from .pair import CLIENT, SERVER, Kinds, connect, hosts, join
+from .pair import CLIENT, SERVER, Kinds, Pair, connect, hosts, join
+from .traffic import Traffic
 
 SECOND = ("10.1.0.1", 1000)
 SECOND_SERVER = ("10.1.0.2", 2000)
@@ -177,6 +178,8 @@ def test_paths_that_come_and_go_for_ever(loss):
         pair.sim.sleep(2.0)
         counts.append(max(end.host.endpoint.remembered() for end, _ in pair.sides))
     assert max(counts[6:]) <= max(counts[:6]) + 4
+    for end, _ in pair.sides:
+        assert set(end.connection._p.keys._phase_first) <= set(path_ids(end))
     assert client.seen[PathAbandoned] == 12
     pair.traffic.send(0, 10_000, answer=10_000)
     pair.transfer(20.0)
@@ -251,6 +254,30 @@ def test_a_close_during_the_handshake_is_heard(plain, side, after, loss):
         assert dialled.closed.kind != "TimedOut"
     assert not client.ends
     assert not server.ends
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_handshake_with_retry_under_loss(plain, seed):
+    """A server that wants every address proven first."""
+    sim, client, server = hosts(plain, Conditions(loss=0.2 if seed else 0.0), seed=seed)
+    server.auto_accept = False
+    dialled = client.dial(server.key, SERVER, [b"sim/1"])
+    retried = 0
+    while not dialled.connected:
+        assert sim.step(before=1030.0), sim.story()
+        while server.incoming:
+            incoming = server.incoming.pop(0)
+            if incoming.remote_validated:
+                server.accept(incoming)
+            else:
+                incoming.retry(sim.now)
+                server.flush()
+                retried += 1
+    assert retried
+    pair = Pair(sim, plain, dialled, server.accepted[-1], Traffic(dialled, server.accepted[-1]))
+    pair.traffic.send(0, 5_000, answer=5_000)
+    pair.transfer(20.0)
+    pair.close()
 
 
 def test_a_dial_that_nobody_answers_ends_by_itself():

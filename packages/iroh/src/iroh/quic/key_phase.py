@@ -166,6 +166,11 @@ class DataKeys:
             if first is not None and largest >= first:
                 self._send_acked = True
 
+    def forget(self, path_id: int) -> None:
+        """A path is gone for good."""
+        self._phase_first.pop(path_id, None)
+        self._send_first.pop(path_id, None)
+
     def on_failed(self, count: int = 1) -> None:
         """Packets did not authenticate. Raises PeerError at the limit (RFC 9001 section 6.6)."""
         self._failed += count

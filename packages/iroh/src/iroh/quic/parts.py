@@ -291,3 +291,5 @@ class Keeper:
         self._p.keep_totals(path)
         path.recovery.requeue_all()
         path.recovery.discard()
+        if self._p.keys is not None:
+            self._p.keys.forget(path.path_id)
