@@ -5,9 +5,16 @@ import pytest
 from iroh.quic import events as ev
 from iroh.quic.datagrams import Datagrams
 
+from .engines import PAIRS
 from .host import End
 from .link import Conditions
-from .pair import connect
+from .pair import Kinds, connect
+
+
+@pytest.fixture
+def kinds():
+    """One pair is enough: it is the harness that is tested."""
+    return Kinds.of(PAIRS[0])
 
 
 def run(kinds, seed):
