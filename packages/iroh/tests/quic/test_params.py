@@ -71,7 +71,8 @@ def test_malformed_parameters_are_refused(wire: str) -> None:
 
 @pytest.mark.parametrize("key", [0x00, 0x02, 0x0D, 0x10])
 def test_a_client_must_not_send_what_servers_send(key: int) -> None:
-    wire = encode(key) + encode(16) + bytes(16)
+    value = bytes(24) + b"\x08" + bytes(24) if key == 0x0D else bytes(16)
+    wire = encode(key) + encode(len(value)) + value
     TransportParameters.decode(wire, from_client=False)
     with pytest.raises(PeerError):
         TransportParameters.decode(wire, from_client=True)

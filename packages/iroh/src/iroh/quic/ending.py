@@ -4,6 +4,7 @@ we close      CONNECTION_CLOSE is sent, and again for the 1st, 2nd, 4th ... pack
 peer closes   nothing is sent any more
 both          forgotten after 3 PTO: Drained
 idle          nothing came for the idle timeout: forgotten at once, without a word
+half-open     the same, when a client does not end its handshake
 """
 
 from typing import TYPE_CHECKING
@@ -32,6 +33,9 @@ MAX_REASON = 1000
 """Bytes of a reason phrase that are sent: the frame must fit one packet."""
 MAX_HANDSHAKE_REASON = 200
 DRAIN_PTOS = 3  # RFC 9000 section 10.2
+HANDSHAKE_TIMEOUT = 30.0
+"""Seconds that a server waits for the end of a handshake, as iroh's relay does: a peer that only
+sends PINGs would never be idle, and keep its place among the half-open for ever."""
 
 
 class Ending:
@@ -42,6 +46,7 @@ class Ending:
         self.reason: CloseReason | None = None
         self._frame: ConnectionClose | None = None
         self._drained_at: float | None = None
+        self._handshake_until = parts.last_received + HANDSHAKE_TIMEOUT
         self._close_due = False
         self._late = 0
 
@@ -198,10 +203,13 @@ class Ending:
 
     def _idle_at(self) -> float | None:
         p = self._p
+        half_open = p.stage == st.HANDSHAKING and not p.is_client
+        until = self._handshake_until if half_open else None
         if p.idle_timeout is None:
-            return None
+            return until
         longest = max((path.recovery.path.pto() for path in p.paths), default=p.recovery.pto())
-        return max(p.last_received, p.idle_restart) + max(p.idle_timeout, 3 * longest)
+        idle = max(p.last_received, p.idle_restart) + max(p.idle_timeout, 3 * longest)
+        return idle if until is None else min(idle, until)
 
     def _keep_alive_at(self) -> float | None:
         p = self._p
