@@ -1,5 +1,8 @@
 import asyncio
+import copy
+import dataclasses
 import gc
+import pickle
 
 import pytest
 
@@ -7,9 +10,16 @@ from iroh import (
     ConnectionLostError,
     DatagramError,
     IrohErrorKind,
+    PathChangeCallback,
+    PathEvent,
+    PathEventCallback,
+    PathSnapshot,
+    PathStatsRecord,
     Side,
     StreamError,
+    TransportConfig,
 )
+from iroh.paths import changes
 
 
 async def test_both_ends_know_each_other(connect) -> None:
@@ -139,3 +149,154 @@ async def test_exported_keys_agree(connect) -> None:
     key = client.export_keying_material(32, b"test label", b"context")
     assert key == server.export_keying_material(32, b"test label", b"context")
     assert key != server.export_keying_material(32, b"test label", b"other")
+
+
+async def test_a_reader_that_is_late_gets_the_newest_datagrams(connect) -> None:
+    config = TransportConfig(datagram_receive_buffer_size=5000)
+    client, server = await connect(transport_config=config)
+    there, back = await client.open_bi()
+    await there.write_all(b"-")
+    server_back, server_there = await server.accept_bi()
+    for number in range(21):
+        if number < 20:
+            client.send_datagram(bytes([number]) * 1000)
+        await there.write_all(b"?")  # once it is answered, the datagram has long arrived
+        await server_there.read()
+        await server_back.write_all(b"!")
+        await back.read()
+    assert [(await server.read_datagram())[0] for _ in range(5)] == [15, 16, 17, 18, 19]
+    assert server._driver.inbox.datagrams_dropped == 15
+
+
+async def test_waiting_to_send_a_datagram_that_never_fits(connect) -> None:
+    client, _ = await connect(transport_config=TransportConfig(datagram_send_buffer_size=100))
+    for size in (500, 65_000):  # more than the buffer, more than a packet
+        with pytest.raises(DatagramError) as caught:
+            await client.send_datagram_wait(b"x" * size)
+        assert caught.value.message() == "TooLarge"
+    client.close()
+    with pytest.raises(DatagramError) as gone:
+        await client.send_datagram_wait(b"x")
+    assert gone.value.message() == "ConnectionLost(LocallyClosed)"
+
+
+async def test_wrong_types_are_refused_at_once(connect) -> None:
+    client, server = await connect()
+    with pytest.raises(TypeError):
+        client.send_datagram("text")
+    with pytest.raises(TypeError):
+        client.close(1.5, b"")
+    with pytest.raises(TypeError):
+        client.close(0, "text")
+    for setter in (client.set_max_concurrent_bi_streams, client.set_receive_window):
+        with pytest.raises(ValueError, match="between 0 and"):
+            setter(-1)
+    with pytest.raises(ValueError, match=r".+"):
+        client.export_keying_material(1 << 20, b"label")
+    client.send_datagram(memoryview(bytearray(b"fine")))
+    assert await server.read_datagram() == b"fine"
+
+
+async def test_asking_after_the_end_is_harmless(connect) -> None:
+    client, _ = await connect()
+    client.close(3, b"bye")
+    client.set_max_concurrent_bi_streams(5)
+    client.set_max_concurrent_uni_streams(5)
+    client.set_receive_window(5)
+    assert client.paths() == []
+    assert client.rtt() is None
+    assert client.stats().udp_tx_datagrams > 0
+    assert client.datagram_send_buffer_space() >= 0
+    assert client.side() is Side.CLIENT
+    assert "closed" in repr(client)
+
+
+async def test_paths_can_be_watched_until_the_end(connect) -> None:
+    client, server = await connect()
+    updates = client.watch_paths()
+    seen = [await anext(updates)]
+    server.close()
+    seen += [paths async for paths in updates]
+    assert len(seen[0]) == 1
+    assert seen[-1] == []
+
+
+async def test_path_events_end_with_the_paths(connect) -> None:
+    client, server = await connect()
+    events = client.watch_path_events()
+    server.close()
+    (event,) = [event async for event in events]
+    assert event.is_closed()
+    assert event.is_CLOSED()
+    assert not event.is_opened()
+    assert event.id == "0"
+    assert event.remote_addr.startswith("127.0.0.1:")
+    assert event.last_stats.current_mtu >= 1200
+    assert isinstance(event, PathEvent)
+    assert repr(event).startswith("PathEvent.CLOSED(id='0'")
+
+
+async def test_path_callbacks(connect) -> None:
+    client, server = await connect()
+    paths, events, told = [], [], asyncio.Event()
+
+    class Paths(PathChangeCallback):
+        async def on_change(self, now) -> None:
+            paths.append(now)
+            told.set()
+
+    class Events(PathEventCallback):
+        async def on_event(self, event) -> None:
+            events.append(event)
+            told.set()
+
+    handles = client.watch_paths(Paths()), client.watch_path_events(Events())
+    await told.wait()
+    assert [path.is_selected for path in paths[0]] == [True]
+    assert events == []
+    server.close()
+    while not events:
+        told.clear()
+        await told.wait()
+    for handle in handles:
+        await handle.stop()
+    assert paths[-1] == []
+
+
+def path(number: int, remote: str, selected: bool = False) -> PathSnapshot:
+    stats = PathStatsRecord(**{field.name: number for field in dataclasses.fields(PathStatsRecord)})
+    return PathSnapshot(
+        id=str(number),
+        is_selected=selected,
+        remote_addr=remote,
+        is_ip=False,
+        is_relay="://" in remote,
+        rtt_ms=1,
+        stats=stats,
+    )
+
+
+def test_the_events_between_two_states() -> None:
+    relay, direct = "https://relay.example/", "192.0.2.1:1"
+    where = {"id": "1", "remote_addr": direct, "local_addr": "unknown"}
+    assert changes([path(0, relay, True)], [path(0, relay, True)]) == []
+    assert changes([path(0, relay, True)], [path(0, relay), path(1, direct, True)]) == [
+        PathEvent.OPENED(**where),
+        PathEvent.SELECTED(**where),
+    ]
+    (closed, selected) = changes([path(0, relay), path(1, direct, True)], [path(0, relay, True)])
+    assert closed == PathEvent.CLOSED(**where, last_stats=path(1, direct).stats)
+    assert selected == PathEvent.SELECTED(id="0", remote_addr=relay, local_addr=relay)
+    moved = changes([path(0, relay, True)], [path(0, direct, True)])
+    assert [type(event).__name__ for event in moved] == ["CLOSED", "OPENED", "SELECTED"]
+
+
+def test_an_enum_of_variants_has_no_instances_of_its_own() -> None:
+    with pytest.raises(TypeError, match="no instances"):
+        PathEvent()
+    lagged = PathEvent.LAGGED(missed=3)
+    assert (lagged.is_lagged(), lagged.is_selected()) == (True, False)
+    match lagged:
+        case PathEvent.LAGGED(missed=missed):
+            assert missed == 3
+    assert copy.copy(lagged) == pickle.loads(pickle.dumps(lagged)) == lagged

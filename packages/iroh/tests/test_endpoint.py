@@ -1,10 +1,13 @@
 import asyncio
 import socket
+import sys
 
 import pytest
 
 from iroh import (
+    AddrChangeCallback,
     BindError,
+    CallbackError,
     ConnectError,
     ConnectTimeoutError,
     Endpoint,
@@ -13,12 +16,15 @@ from iroh import (
     EndpointClosedError,
     EndpointOptions,
     EndpointTicket,
+    HomeRelayCallback,
+    Incoming,
     IncomingAddr,
     IncomingLocalAddr,
     IrohError,
     IrohErrorKind,
     LookupFailedError,
     Preset,
+    RelayConfig,
     RelayMode,
     SecretKey,
     TransportConfig,
@@ -26,6 +32,10 @@ from iroh import (
 )
 
 from .conftest import ALPN, meet
+
+
+async def complete(incoming: Incoming):
+    return await incoming
 
 
 async def test_life_of_an_endpoint(bind) -> None:
@@ -276,3 +286,328 @@ async def test_relay_mode_disabled_has_no_relay(bind) -> None:
     assert not waiting.done()
     waiting.cancel()
     await asyncio.wait((waiting,))
+
+
+async def test_dialling_takes_an_address_or_an_id(bind) -> None:
+    client = await bind()
+    for wrong in (str(client.id()), None, 5, client):
+        with pytest.raises(TypeError, match="EndpointAddr or an EndpointId"):
+            await client.connect(wrong, ALPN)
+    with pytest.raises(TypeError, match="an ALPN is bytes, not str"):
+        await client.connect(SecretKey.generate().public(), "text")
+    with pytest.raises(TypeError, match="alpns is a list of bytes"):
+        client.set_alpns(ALPN)
+
+
+class Silent:
+    """A lookup service that never answers."""
+
+    def publish(self, data) -> None: ...
+
+    async def resolve(self, endpoint_id):
+        await asyncio.get_running_loop().create_future()
+        yield
+
+
+async def test_closing_ends_dials_that_wait_for_a_lookup(bind) -> None:
+    client = await bind(address_lookup=[Silent()])
+    dials = [
+        asyncio.create_task(client.connect(SecretKey.generate().public(), ALPN)) for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    await client.close()
+    for dial in dials:
+        with pytest.raises(EndpointClosedError):
+            await dial
+
+
+async def test_closing_ends_dials_and_handshakes_under_way(bind) -> None:
+    server, client = await bind(alpns=[ALPN]), await bind()
+    dial = asyncio.create_task(client.connect(server.addr(), ALPN))
+    incoming = await server.accept_next()
+    pending = await client.connect_pending(server.addr(), ALPN)
+    late = await server.accept_next()
+    accepting = await incoming.accept()
+    await asyncio.gather(client.close(), server.close())
+    for ended in (dial, pending.connect(), accepting.connect()):
+        with pytest.raises(EndpointClosedError) as caught:
+            await ended
+        assert caught.value.reason is not None
+    with pytest.raises(EndpointClosedError):
+        await late.accept()
+    with pytest.raises(IrohError, match="consumed"):
+        await late.refuse()
+
+
+async def test_everything_else_after_close(bind) -> None:
+    endpoint = await bind(alpns=[ALPN])
+    addr, sockets = endpoint.addr(), endpoint.bound_sockets()
+    await endpoint.close()
+    assert (endpoint.addr(), endpoint.bound_sockets()) == (addr, sockets)
+    assert await endpoint.remote_addr(SecretKey.generate().public()) is None
+    assert [_ async for _ in endpoint.incoming()] == []
+    endpoint.set_alpns([b"other"])
+    endpoint.set_user_data("text")
+    await endpoint.insert_relay(RelayConfig(url="https://relay.example"))
+    assert not await endpoint.remove_relay("https://relay.example")
+    assert not await endpoint.remove_external_addr("192.0.2.1:1")
+    assert endpoint.stats()["socket:num_conns_opened"].value == 0
+    assert [paths async for paths in endpoint.watch_addr()] == [addr]
+    for late in (
+        endpoint.online(),
+        endpoint.connect_pending(SecretKey.generate().public(), ALPN),
+    ):
+        with pytest.raises(EndpointClosedError):
+            await late
+    with pytest.raises(EndpointClosedError):
+        endpoint.add_address(addr)
+    assert "closed" in repr(endpoint)
+
+
+async def test_going_online_ends_with_the_endpoint(bind) -> None:
+    endpoint = await bind()
+    waiting = asyncio.create_task(endpoint.online())
+    await asyncio.sleep(0)
+    await endpoint.close()
+    with pytest.raises(EndpointClosedError):
+        await waiting
+
+
+async def test_options_that_fail_leave_nothing_bound(bind) -> None:
+    class Broken:
+        def publish(self, data) -> None: ...
+
+        def resolve(self, endpoint_id) -> None: ...
+
+        def bind(self, context) -> None:
+            raise RuntimeError("not today")
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        addr = f"127.0.0.1:{probe.getsockname()[1]}"
+    relays = RelayMode.custom_from_urls(["http://127.0.0.1:1/"])
+    with pytest.raises(RuntimeError, match="not today"):
+        await bind(bind_addr=addr, address_lookup=[Broken()], relay_mode=relays)
+    with pytest.raises(ValueError, match="no lookup service"):
+        await bind(bind_addr=addr, address_lookup=[object()], relay_mode=relays)
+    await bind(bind_addr=addr)
+
+
+async def test_an_endpoint_without_any_transport(bind) -> None:
+    class Nothing(Preset):
+        def apply(self, builder: EndpointBuilder) -> None:
+            builder.clear_ip_transports()
+
+    with pytest.raises(BindError, match="no valid address available"):
+        await Endpoint.bind(Nothing())
+
+
+@pytest.mark.parametrize("addr", ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"])
+async def test_one_family_only(addr) -> None:
+    class Only(Preset):
+        def apply(self, builder: EndpointBuilder) -> None:
+            builder.clear_ip_transports()
+            builder.bind_addr(addr)
+
+    async with (
+        Endpoint.bind(Only(), alpns=[ALPN]) as server,
+        Endpoint.bind(Only()) as client,
+    ):
+        assert len(server.bound_sockets()) == 1
+        assert server.bound_sockets()[0].startswith("[") == addr.startswith("[")
+        port = server.bound_sockets()[0].rpartition(":")[2]
+        target = f"[::1]:{port}" if addr.startswith("[") else f"127.0.0.1:{port}"
+        target = EndpointAddr(server.id(), None, [target])
+        dial = asyncio.create_task(client.connect(target, ALPN))
+        accepted = await (await server.accept_next())
+        assert (await dial).remote_id() == server.id()
+        assert accepted.remote_id() == client.id()
+
+
+@pytest.mark.parametrize(
+    ("addr", "error"),
+    [
+        ("127.0.0.1", "invalid socket address syntax"),
+        ("localhost:0", "invalid socket address syntax"),
+        ("127.0.0.1:65536", "invalid socket address syntax"),
+        ("[::1%lo]:0", "invalid socket address syntax"),
+        ("192.0.2.1:0", "cannot bind UDP 192.0.2.1:0"),
+        ("[fe80::1%4294967295]:0", "cannot bind UDP"),
+    ],
+)
+async def test_addresses_that_cannot_be_bound(bind, addr, error) -> None:
+    with pytest.raises(IrohError, match=error):
+        await bind(bind_addr=addr)
+
+
+async def test_an_answer_comes_from_the_address_that_was_dialled(bind) -> None:
+    """A machine with several addresses: a client that asked one of them hears that one."""
+    server = await bind(bind_addr="0.0.0.0:0", alpns=[ALPN])
+    client = await bind(bind_addr="127.0.0.1:0")
+    port = server.bound_sockets()[0].rpartition(":")[2]
+    target = f"127.0.0.2:{port}"
+    dial = asyncio.create_task(client.connect(EndpointAddr(server.id(), None, [target]), ALPN))
+    incoming = await server.accept_next()
+    assert await incoming.local_addr() == IncomingLocalAddr.IP("127.0.0.2")
+    accepted = await incoming
+    conn = await dial
+    assert [path.remote_addr for path in conn.paths() if path.is_selected] == [target]
+    send = await accepted.open_uni()
+    await send.write_all(b"x" * 300_000)
+    await send.finish()
+    assert len(await (await conn.accept_uni()).read_to_end(300_000)) == 300_000
+    assert {path.remote_addr for path in conn.paths()} == {target}
+    assert client._engine.engine.dropped.get("unexpected remote", 0) == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets elsewhere do not tell")
+async def test_a_stranger_is_answered_from_the_address_it_asked(bind) -> None:
+    """Version negotiation and resets, too: seen on a plain socket."""
+    server = await bind(bind_addr="0.0.0.0:0", alpns=[ALPN])
+    port = int(server.bound_sockets()[0].rpartition(":")[2])
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        plain.setblocking(False)
+        plain.bind(("127.0.0.1", 0))
+        unknown_version = b"\xc0\x1a\x2a\x3a\x4a\x08" + bytes(8) + b"\x08" + bytes(1185)
+        await loop.sock_sendto(plain, unknown_version, ("127.0.0.3", port))
+        answer, source = await loop.sock_recvfrom(plain, 2000)
+    assert source == ("127.0.0.3", port)
+    assert answer[1:5] == bytes(4)  # version 0: RFC 9000 section 17.2.1
+
+
+async def test_alpns_that_change_while_an_attempt_waits(bind) -> None:
+    server, client = await bind(alpns=[ALPN]), await bind()
+
+    async def attempt(alpns: list[bytes]):
+        dial = asyncio.create_task(client.connect(server.addr(), ALPN))
+        incoming = await server.accept_next()
+        server.set_alpns(alpns)
+        ends = await asyncio.gather(complete(incoming), dial, return_exceptions=True)
+        server.set_alpns([ALPN])
+        return ends
+
+    for alpns in ([b"other/1"], []):
+        for end in await attempt(alpns):
+            assert isinstance(end, ConnectError)
+            assert end.code == 0x178
+    for end in await attempt([b"more", ALPN]):
+        assert end.alpn() == ALPN
+
+
+async def test_a_silent_dial_says_what_it_tried(bind) -> None:
+    client = await bind(transport_config=TransportConfig(max_idle_timeout=0.2))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        addr = EndpointAddr(SecretKey.generate().public(), None, [target])
+        with pytest.raises(ConnectTimeoutError, match=rf"tried {target}\)"):
+            await client.connect(addr, ALPN)
+
+
+async def test_a_connection_that_is_closed_at_once_is_counted_out(bind) -> None:
+    """The peer closes before the handshake is even awaited: what it sent can still be read."""
+    server, client = await bind(alpns=[ALPN]), await bind()
+    dial = asyncio.create_task(client.connect(server.addr(), ALPN))
+    accepting = await (await server.accept_next()).accept()
+    conn = await dial
+    async with await conn.open_uni() as send:
+        await send.write_all(b"last words")
+    await send.stopped()
+    conn.close(4, b"bye")
+    while accepting._driver.inbox.close_reason is None:
+        await accepting._driver.inbox.waiters.wait("closed")
+    accepted = await accepting
+    assert accepted.close_reason().code == 4
+    assert await (await accepted.accept_uni()).read_to_end(100) == b"last words"
+    assert server._sock.remotes.find(client.id()).users == 0
+    assert server.stats()["socket:num_conns_closed"].value == 1
+
+
+async def test_a_dial_does_not_go_to_the_dead_path_of_another_connection(bind) -> None:
+    """The peer has come back at another address; the old connection has not noticed yet."""
+    key = SecretKey.generate()
+    old, client = await bind(secret_key=key, alpns=[ALPN]), await bind()
+    first, _ = await meet(client, old)
+    first.close()
+    new = await bind(secret_key=key, alpns=[ALPN])
+    second, _ = await meet(client, new)
+    paths = {path.remote_addr for path in second.paths() if path.is_selected}
+    assert paths == set(new.bound_sockets()[:1])
+
+
+async def test_counters(bind) -> None:
+    server, client = await bind(alpns=[ALPN]), await bind()
+    dialled, accepted = await meet(client, server)
+    stats = client.stats()
+    assert all(counter.description for counter in stats.values())
+    assert stats["socket:num_conns_opened"].value == 1
+    assert stats["socket:num_conns_direct"].value == 1
+    assert stats["socket:num_conns_closed"].value == 0
+    assert stats["socket:paths_direct"].value >= 1
+    assert stats["socket:send_ipv4"].value > 1200
+    assert stats["socket:recv_data_ipv4"].value > 1200
+    assert stats["socket:recv_datagrams"].value >= 2
+    assert stats["socket:send_relay"].value == 0
+    assert stats["address_lookup:lookups"].value == 1
+    assert stats["address_lookup:lookups_failed"].value == 1
+    dialled.close()
+    await accepted.closed()
+    assert server.stats()["socket:num_conns_closed"].value == 1
+
+
+async def test_a_callback_is_told_of_addresses_until_it_has_enough(bind, caplog) -> None:
+    seen, told = [], asyncio.Event()
+
+    class Callback(AddrChangeCallback):
+        def __init__(self, error: Exception | None = None) -> None:
+            self.error = error
+
+        async def on_change(self, addr: EndpointAddr) -> None:
+            seen.append(addr)
+            told.set()
+            if self.error is not None:
+                raise self.error
+
+    endpoint = await bind()
+    handles = [endpoint.watch_addr(Callback())]
+    await told.wait()
+    assert seen == [endpoint.addr()]
+    told.clear()
+    await endpoint.add_external_addr("203.0.113.7:4433")
+    await told.wait()
+    assert "203.0.113.7:4433" in seen[-1].direct_addresses()
+    for error in (CallbackError("enough"), RuntimeError("a bug in a callback")):
+        handles.append(endpoint.watch_addr(Callback(error)))
+        await asyncio.wait((handles[-1]._task,))
+    assert "a bug in a callback" in caplog.text
+    assert "enough" not in caplog.text
+    assert [repr(handle).endswith("over>") for handle in handles] == [False, True, True]
+    for handle in (*handles, *handles):
+        await handle.stop()
+
+
+async def test_a_watch_ends_in_its_own_callback_with_its_handle_or_the_endpoint(bind) -> None:
+    class Callback(HomeRelayCallback):
+        async def on_change(self, relay_urls: list[str]) -> None:
+            seen.append(relay_urls)
+            told.set()
+            if self.stop:
+                await handle.stop()
+
+        stop = False
+
+    seen, told = [], asyncio.Event()
+    endpoint = await bind()
+    stopping = Callback()
+    stopping.stop = True
+    handle = endpoint.watch_home_relay(stopping)
+    await asyncio.wait((handle._task,))
+    dropped = endpoint.watch_home_relay(Callback())
+    task = dropped._task
+    del dropped
+    await asyncio.wait((task,))
+    handle = endpoint.watch_home_relay(Callback())
+    await endpoint.close()
+    await asyncio.wait((handle._task,))
+    assert seen[0] == []

@@ -118,6 +118,108 @@ async def test_a_peer_silent_in_its_handshake_blocks_nobody(bind) -> None:
     await asyncio.wait((stuck,))
 
 
+async def test_an_alpn_that_nobody_serves_is_closed_and_told(bind, caplog) -> None:
+    server, client = await bind(), await bind()
+    async with Router(server, {ECHO_ALPN: Echo()}):
+        server.set_alpns([ECHO_ALPN, b"more/0"])
+        conn = await client.connect(server.addr(), b"more/0")
+        assert await conn.closed() == "closed by peer: 0"
+        assert await echo(client, server, b"still here") == b"still here"
+    assert "no protocol for ALPN b'more/0'" in caplog.text
+
+
+@pytest.mark.parametrize("handler", [Echo, 5, None, object()])
+async def test_what_is_no_handler_is_refused_at_once(bind, handler) -> None:
+    server = await bind()
+    with pytest.raises(TypeError, match="the handler of b'x/0' is an object with an async accept"):
+        Router(server, {b"x/0": handler})
+    with pytest.raises(TypeError):
+        await bind(protocols={b"x/0": handler})
+
+
+async def test_a_creator_that_fails_leaves_nothing_bound(bind) -> None:
+    class Creator(ProtocolCreator):
+        def create(self, endpoint: Endpoint) -> ProtocolHandler:
+            sockets.extend(endpoint.bound_sockets())
+            raise RuntimeError("no handler today")
+
+    sockets: list[str] = []
+    with pytest.raises(RuntimeError, match="no handler today"):
+        await bind(protocols={b"x/0": Creator()})
+    await bind(bind_addr=sockets[0])
+
+
+@pytest.mark.parametrize("how", ["endpoint.close", "router.shutdown"])
+@pytest.mark.parametrize("first", ["endpoint.close", "router.shutdown"])
+async def test_a_handler_may_close_everything_in_its_own_shutdown(bind, how, first) -> None:
+    class Eager(ProtocolHandler):
+        async def accept(self, conn) -> None: ...
+
+        async def shutdown(self) -> None:
+            await verbs[how]()
+            done.append(how)
+
+    done: list[str] = []
+    server = await bind()
+    router = Router(server, {b"x/0": Eager()})
+    server._core.router = router
+    verbs = {"endpoint.close": server.close, "router.shutdown": router.shutdown}
+    await verbs[first]()
+    assert done == [how]
+    assert server.is_closed()
+
+
+async def test_a_handler_may_close_the_endpoint_while_it_serves(bind) -> None:
+    class Suicidal(ProtocolHandler):
+        async def accept(self, conn) -> None:
+            await server.close()
+
+    server = await bind(protocols={b"x/0": Suicidal()})
+    client = await bind()
+    conn = await client.connect(server.addr(), b"x/0")
+    assert (await conn.closed()).code == 0
+    await server.close()
+
+
+async def test_shutting_down_twice_at_once_tells_once(bind) -> None:
+    class Counting(Goodbye):
+        count = 0
+
+        async def shutdown(self) -> None:
+            self.count += 1
+
+    handler, server = Counting(), await bind()
+    router = Router(server, {b"x/0": handler})
+    await asyncio.gather(router.shutdown(), router.shutdown(), server.close())
+    assert handler.count == 1
+    assert server.is_closed()
+    assert "x/0" in repr(router)
+
+
+async def test_a_shutdown_that_fails_is_logged_and_the_others_are_told(bind, caplog) -> None:
+    class Broken(Goodbye):
+        async def shutdown(self) -> None:
+            raise RuntimeError("a bug in a shutdown")
+
+    good, server = Goodbye(), await bind()
+    await Router(server, {b"a/0": Broken(), b"b/0": good, b"c/0": Echo()}).shutdown()
+    assert good.told
+    assert "a bug in a shutdown" in caplog.text
+
+
+async def test_a_handler_whose_inside_is_cancelled_ends_its_connection(bind) -> None:
+    async def cancelled(conn) -> None:
+        keep.append(conn)
+        raise asyncio.CancelledError
+
+    keep: list = []
+    server, client = await bind(), await bind()
+    async with Router(server, {b"x/0": cancelled, ECHO_ALPN: Echo()}):
+        conn = await client.connect(server.addr(), b"x/0")
+        assert await conn.closed() == "closed by peer: 0"
+        assert await echo(client, server, b"still here") == b"still here"
+
+
 async def test_connections_do_not_survive_the_endpoint(bind) -> None:
     server, client = await bind(protocols={ECHO_ALPN: Echo()}), await bind()
     conn = await client.connect(server.addr(), ECHO_ALPN)

@@ -1,3 +1,4 @@
+import array
 import asyncio
 import gc
 
@@ -231,3 +232,163 @@ async def test_a_thousand_streams_one_hundred_at_a_time(connect) -> None:
     assert answers == [str(number).encode() for number in range(1000)]
     server_task.cancel()
     await asyncio.wait((server_task,))
+
+
+async def test_bytes_like_objects_are_copied(streams) -> None:
+    send, _, _, peer_recv = streams
+    data = bytearray(b"abc" * 400_000)
+    expected = bytes(data)
+
+    async def write() -> None:
+        assert await send.write(memoryview(b"xy")[1:]) == 1
+        task = asyncio.create_task(send.write_all(data))
+        await asyncio.sleep(0)
+        await task
+        data[:] = bytes(len(data))
+        await send.write_all(array.array("I", [1, 2]))
+        await send.finish()
+
+    task = asyncio.create_task(write())
+    assert await peer_recv.read_to_end(2_000_000) == b"y" + expected + bytes(
+        array.array("I", [1, 2])
+    )
+    await task
+    with pytest.raises(TypeError):
+        await send.write("text")
+
+
+async def test_writing_nothing_is_no_wait(streams) -> None:
+    send, _, _, peer_recv = streams
+    assert await send.write(b"") == 0
+    await send.write_all(b"")
+    await send.finish()
+    assert await peer_recv.read_to_end(0) == b""
+
+
+async def test_sizes_and_codes_are_checked(streams) -> None:
+    send, recv, *_ = streams
+    for call in (recv.read, recv.read_exact, recv.read_to_end):
+        with pytest.raises(ValueError, match=">= 0"):
+            await call(-1)
+    with pytest.raises(ValueError, match="error_code"):
+        await send.reset(2**62)
+    for call in (send.reset, recv.stop):
+        with pytest.raises(TypeError):
+            await call(1.5)
+    assert await recv.read(0) == b""
+    assert await recv.read_exact(0) == b""
+
+
+async def test_reset_after_finish_while_data_is_on_its_way(streams) -> None:
+    send, _, _, peer_recv = streams
+    await send.write_all(b"abandoned" * 50_000)
+    await send.finish()
+    await send.reset(7)
+    assert await send.stopped() is None
+    with pytest.raises(IrohError) as again:
+        await send.reset(7)
+    assert again.value.is_kind(IrohErrorKind.CLOSED)
+    with pytest.raises(StreamResetError):
+        await peer_recv.read_to_end(1_000_000)
+
+
+async def test_reset_after_everything_arrived_is_refused(streams) -> None:
+    send, _, _, peer_recv = streams
+    await send.finish()
+    await peer_recv.read_to_end(10)
+    assert await send.stopped() is None
+    with pytest.raises(IrohError) as caught:
+        await send.reset(7)
+    assert caught.value.is_kind(IrohErrorKind.CLOSED)
+
+
+async def test_finish_and_reset_after_the_peer_stopped(streams) -> None:
+    send, _, _, peer_recv = streams
+    await peer_recv.stop(9)
+    assert await send.stopped() == 9
+    await send.finish()
+    await send.reset(1)
+    assert await send.stopped() == 9
+
+
+async def test_a_reset_is_told_again_and_again(streams) -> None:
+    send, _, _, peer_recv = streams
+    await send.reset(42)
+    for call in (peer_recv.read, lambda: peer_recv.read_exact(1), lambda: peer_recv.read_to_end(9)):
+        with pytest.raises(StreamResetError) as caught:
+            await call()
+        assert caught.value.code == 42
+    with pytest.raises(StreamResetError):
+        async for _ in peer_recv:
+            pass
+    with pytest.raises(IrohError) as stopped:
+        await peer_recv.stop(1)
+    assert stopped.value.is_kind(IrohErrorKind.CLOSED)
+
+
+async def test_reading_after_stop(streams) -> None:
+    _, _, _, peer_recv = streams
+    waiting = asyncio.create_task(peer_recv.read())
+    await asyncio.sleep(0)
+    await peer_recv.stop(3)
+    assert await waiting == b""
+    assert await peer_recv.read() == b""
+    assert await peer_recv.received_reset() is None
+    with pytest.raises(StreamError) as caught:
+        await peer_recv.read_to_end(10)
+    assert caught.value.message() == "Read(ClosedStream)"
+
+
+async def test_received_reset_takes_nothing_from_the_reader(streams) -> None:
+    send, _, _, peer_recv = streams
+    waiting = asyncio.create_task(peer_recv.received_reset())
+    await send.write_all(b"all of it")
+    await send.finish()
+    assert await peer_recv.read_exact(9) == b"all of it"
+    assert await peer_recv.read() == b""
+    assert await waiting is None
+
+
+async def test_received_reset_ends_when_the_last_byte_is_read(streams) -> None:
+    send, _, _, peer_recv = streams
+    await send.write_all(b"all")
+    await send.finish()
+    assert await send.stopped() is None  # the end is there, too
+    waiting = asyncio.create_task(peer_recv.received_reset())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert await peer_recv.read_exact(3) == b"all"
+    assert await waiting is None
+
+
+async def test_two_readers_share_a_stream(streams) -> None:
+    send, _, _, peer_recv = streams
+    readers = [asyncio.create_task(peer_recv.read(1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    await send.write_all(b"ab")
+    await send.finish()
+    assert sorted(await asyncio.gather(*readers)) == [b"", b"a", b"b"]
+
+
+async def test_stream_handles_name_themselves(streams) -> None:
+    send, recv, *_ = streams
+    assert repr(send) == "<SendStream: client bidirectional stream 0>"
+    assert repr(recv) == "<RecvStream: client bidirectional stream 0>"
+
+
+async def test_a_peer_that_resets_what_nobody_accepts_is_held_back(connect) -> None:
+    """Streams that wait for accept count against the limit: no flood of them can grow."""
+    client, server = await connect()
+
+    async def flood() -> None:
+        while True:
+            send = await client.open_uni()
+            await send.write(b"x")
+            await send.reset(1)
+
+    task = asyncio.create_task(flood())
+    for _ in range(3000):
+        await asyncio.sleep(0)
+    assert len(server._driver.inbox._opened[1]) == 100
+    task.cancel()
+    await asyncio.wait((task,))

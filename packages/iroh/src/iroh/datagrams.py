@@ -35,8 +35,8 @@ class DatagramMethods:
         """
         driver = self._driver
         data = bytes(memoryview(data))
-        # One that is larger than the whole buffer waits until that is empty.
-        needed = min(len(data), driver.transport.datagram_send_buffer_size)
+        # For one that is larger than the whole buffer nobody has to wait.
+        needed = min(len(data), driver.datagram_room)
         while driver.connection.datagram_send_buffer_space() < needed:
             limit = self.max_datagram_size()
             if driver.inbox.close_reason is not None or limit is None or len(data) > limit:

@@ -48,6 +48,9 @@ class Connection:
     def open_stream(self, _bidirectional):
         return None
 
+    def datagram_send_buffer_space(self) -> int:
+        return 1000
+
     def close(self, code, reason, _now) -> None:
         self.closed = (code, reason)
         self.pending += [ev.Closed("closed"), ev.Drained()]

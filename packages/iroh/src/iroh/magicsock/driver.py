@@ -36,7 +36,8 @@ class ConnectionDriver:
     ) -> None:
         self.connection = connection
         self.host = host
-        self.transport = transport
+        self.datagram_room = connection.datagram_send_buffer_space()
+        """Bytes of datagrams that can be queued when none is."""
         self.inbox = Inbox(transport.datagram_receive_buffer_size, host.loop.create_future)
         self._timer: asyncio.TimerHandle | None = None
         self._pump_due = False
