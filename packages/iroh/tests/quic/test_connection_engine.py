@@ -268,6 +268,24 @@ def test_what_comes_from_elsewhere_earns_nothing(wire):
     assert wire.server.parts.paths.get(0).bytes_received == before
 
 
+def test_an_ack_in_a_small_allowance_tells_the_newest(connected):
+    """What does not fit is left out, oldest first, and not taken for told."""
+    server = connected.server
+    path = server.parts.paths.get(0)
+    acks = path.acks
+    top = acks.ranges.largest()
+    for number in range(top + 2, top + 60, 2):
+        acks.received(number, number, 1, connected.now)
+    path.validated, path.limited = False, True
+    path.bytes_received, path.bytes_sent = 30, 0
+    sent = server.send(connected.now)
+    assert sent
+    assert sum(map(len, sent)) <= 90
+    assert acks._largest_told == top + 58
+    due = server.connection.next_timeout()
+    assert due is None or due > connected.now
+
+
 # -- foreign packets in the handshake -----------------------------------------------------------
 
 

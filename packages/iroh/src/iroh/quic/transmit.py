@@ -361,8 +361,14 @@ class Transmitter:
         if path_id is not None and not p.paths.ids.enabled:
             path_id = None
         exponent = 3 if path_id is not None or p.keys is not None else 0
-        frame = Ack(ranges, delay >> exponent, path_id, ecn)
-        packet.add(frame.encode(), acks, ranges[0][1], eliciting=False)
+        part = acks
+        encoded = Ack(ranges, delay >> exponent, path_id, ecn).encode()
+        while len(encoded) > packet.room and len(ranges) > 1:  # the 3x limit leaves little room
+            ranges = ranges[: len(ranges) // 2]
+            part = None  # that it arrives does not mean that all was told
+            encoded = Ack(ranges, delay >> exponent, path_id, ecn).encode()
+        if not packet.add(encoded, part, ranges[0][1], eliciting=False):
+            acks.want_ack(now)
 
     def _seal_out(
         self,
