@@ -70,6 +70,12 @@ class Connection(ABC):
     peer: bytes | None
     """The peer's proven Ed25519 key; None before Connected."""
     close_reason: CloseReason | None
+    is_early: bool = False
+    """The handshake goes on, and 0-RTT data may be sent (client), or is taken (server)."""
+    early_data_accepted: bool | None = None
+    """Whether the server took 0-RTT; None when none was offered or that is not known yet. Of
+    rejected data, what was written to streams is sent again after the handshake; datagrams are
+    lost."""
     path_commands: "PathCommands | None" = None
     """Opening, closing and choosing paths; None in an engine of one path."""
 
@@ -238,8 +244,14 @@ class QuicEndpoint(ABC):
         alpns: Sequence[bytes],
         now: float,
         transport: TransportConfig | None = None,
+        early_data: bool = False,
     ) -> Connection:
         """Start a handshake with the holder of the Ed25519 key `peer`.
+
+        early_data: use 0-RTT when an earlier connection left a ticket (see Connection.is_early).
+        Streams and datagrams may then be used at once. Who records such packets can send them to
+        the server again, so they should ask for nothing that may not happen twice; a server
+        that remembers its tickets, as ours does, reads them once.
 
         The server may answer from any address until the handshake is confirmed (iroh's
         `server_handshake_migration`): `remote` may stand for several.

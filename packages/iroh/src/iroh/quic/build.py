@@ -11,7 +11,7 @@ from iroh.quic import varint
 from iroh.quic.frames.stream import stream_header
 from iroh.quic.key_phase import DataKeys
 from iroh.quic.keys import TAG_LENGTH, HeaderKey, PacketKey, seal_packet, seal_run
-from iroh.quic.packet import FIXED_BIT, long_header, pn_length, short_header
+from iroh.quic.packet import FIXED_BIT, ZERO_RTT, long_header, pn_length, short_header
 from iroh.quic.recovery import Recovery
 from iroh.quic.sent import Part, SentRun, Slice, StreamSink, Token
 
@@ -149,7 +149,8 @@ def seal_long(
     header = long_header(kind, *cids, pn, 4, len(payload), token)
     sealed = seal_packet(key, hp, header, pn, payload)
     if recovery.log is not None:
-        recovery.log.sent(pn, [payload], len(sealed) - len(payload), now)
+        note = recovery.log.sent_early if kind == ZERO_RTT else recovery.log.sent
+        note(pn, [payload], len(sealed) - len(payload), now)
     recovery.on_sent(packet.record(pn, now, len(sealed)))
     return sealed
 

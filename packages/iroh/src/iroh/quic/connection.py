@@ -20,7 +20,7 @@ from iroh.quic.path_commands import PathCommands
 from iroh.quic.receive import Receiver
 from iroh.quic.remote_cids import TokenChange
 from iroh.quic.timers import Timers
-from iroh.quic.transmit import MIN_DATAGRAM, Transmitter
+from iroh.quic.transmit import MIN_DATAGRAM, Transmitter, early_room
 
 
 class Connection(ConnectionApi):
@@ -37,7 +37,7 @@ class Connection(ConnectionApi):
         self.path_commands = PathCommands(parts)
         parts.establish.start(parts.original_dcid)
         if parts.is_client:
-            parts.tls.start()
+            parts.tls.start(now)
             parts.establish.pump(now)
 
     @property
@@ -54,6 +54,16 @@ class Connection(ConnectionApi):
     def close_reason(self) -> CloseReason | None:  # type: ignore[override]
         """Why it ended."""
         return self._p.ending.reason
+
+    @property
+    def is_early(self) -> bool:  # type: ignore[override]
+        """Whether 0-RTT is going on."""
+        return self._p.stage == st.HANDSHAKING and self._p.early.key is not None
+
+    @property
+    def early_data_accepted(self) -> bool | None:  # type: ignore[override]
+        """Whether the server took 0-RTT."""
+        return self._p.early.accepted
 
     # -- the five verbs ------------------------------------------------------------------------
 
@@ -86,7 +96,9 @@ class Connection(ConnectionApi):
             return
         try:
             self._receiver.receive_long(data, remote, local, ecn, now)
-            if p.keys is not None:
+            for held in p.early.take_held():
+                self._receiver.receive_held(held, now)
+            if p.reads_data:
                 for path_id, early in p.take_early():
                     if not p.is_over:
                         self._receiver.receive_run(path_id, early, now)
@@ -188,6 +200,8 @@ class Connection(ConnectionApi):
         self._p.datagrams.send(data, self._datagram_room())
 
     def _datagram_room(self) -> int:
+        if self._p.keys is None:
+            return early_room(self._p)
         path = self._p.choice.best() or next(iter(self._p.paths), None)
         if path is None:  # all are given up: the peer has a moment to open another
             return MIN_DATAGRAM - short_overhead(bytes(CID_LENGTH))

@@ -109,13 +109,14 @@ class MakeConnection(Protocol):
         original_destination: bytes | None,
         retry_source: bytes | None,
         remote_cid: bytes | None,
+        early_data: bool = False,
     ) -> EngineConnection:
         """Make one.
 
-        Client: peer is the key to dial, the last three are None. Server: peer is None;
-        original_destination is the id of the client's very first Initial; retry_source is that of
-        our Retry, which proved the address and which the Initial keys follow from; remote_cid is
-        the client's own id.
+        Client: peer is the key to dial, early_data as in `connect`, the other three are None.
+        Server: peer is None; original_destination is the id of the client's very first Initial;
+        retry_source is that of our Retry, which proved the address and which the Initial keys
+        follow from; remote_cid is the client's own id.
         """
 
 
@@ -172,6 +173,7 @@ class Endpoint(QuicEndpoint):
         alpns: Sequence[bytes],
         now: float,
         transport: TransportConfig | None = None,
+        early_data: bool = False,
     ) -> Connection:
         """Start a handshake. Raises ValueError for no ALPN, one that cannot be, or a bad key."""
         names = check_alpns(alpns)
@@ -188,6 +190,7 @@ class Endpoint(QuicEndpoint):
             original_destination=None,
             retry_source=None,
             remote_cid=None,
+            early_data=early_data,
         )
         self.update(connection)
         return cast(Connection, connection)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from iroh.quic import stage
 from iroh.quic.errors import PeerError
 from iroh.quic.events import Connected, HandshakeDataReady
-from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, HandshakeDone
+from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT, HandshakeDone
 from iroh.quic.key_phase import DataKeys
 from iroh.quic.keys import AES_128_GCM_SHA256, initial_secrets
 from iroh.quic.own_params import MAX_NAT_ADDRESSES, MAX_PATH_ID, check_cids, idle_timeout
@@ -49,7 +49,7 @@ class Establisher:
         fresh = stream.receive(offset, data)
         if fresh:
             try:
-                self._p.tls.receive(epoch, fresh)
+                self._p.tls.receive(epoch, fresh, now)
             finally:
                 self.pump(now)
 
@@ -58,11 +58,16 @@ class Establisher:
         p, tls = self._p, self._p.tls
         for epoch, is_send, suite, secret in tls.take_keys():
             self._set_secret(epoch, is_send, suite, secret)
+        if p.early.key is not None and p.peer_params is None and p.is_client:
+            remembered = p.early.remembered()
+            if remembered is not None:
+                self._set_limits(remembered)
         for epoch in (INITIAL, HANDSHAKE, ONE_RTT):
             data = tls.take(epoch)
             if data:
                 p.crypto(epoch).write(data)
         if p.peer_params is None and tls.peer_params is not None:
+            p.early.decide()
             self._set_params(
                 TransportParameters.decode(tls.peer_params, from_client=not p.is_client)
             )
@@ -79,12 +84,19 @@ class Establisher:
         if epoch == HANDSHAKE:
             level = self._p.levels[HANDSHAKE]
             (level.set_send if is_send else level.set_recv)(suite, secret)
-        elif epoch == ONE_RTT:
+        elif epoch == ZERO_RTT:
+            self._p.early.set_secret(suite, secret)
+        elif self._p.keys is None:
             self._data_secrets[is_send] = (suite, secret)
+            following = self._p.tls.following_secret()
+            if following is not None and self._p.tls.early_data_accepted:
+                self._data_secrets[False] = (suite, following)  # to answer early data at once
             if len(self._data_secrets) == 2:
                 suite, send = self._data_secrets[True]
                 keys = self._p.keys = DataKeys(suite, send, self._data_secrets[False][1])
                 self._data_secrets.clear()
+                if self._p.is_client:
+                    self._p.early.end()
                 if self._p.qlog is not None:
                     keys.on_update = self._p.qlog.key_updated
 
@@ -102,10 +114,15 @@ class Establisher:
         p.idle_timeout = idle_timeout(p.config.max_idle_timeout, params.max_idle_timeout)
         p.recovery.peer_max_ack_delay = params.max_ack_delay / 1000
         p.recovery.mtud.limit(params.max_udp_payload_size)
-        p.datagrams.set_peer_limit(params.max_datagram_frame_size)
         p.mp.local_cids.set_peer_limit(params.active_connection_id_limit)
         if params.stateless_reset_token is not None:
             p.mp.remote_cids.set_initial_token(params.stateless_reset_token)
+        self._set_limits(params)
+
+    def _set_limits(self, params: TransportParameters) -> None:
+        """Take the limits that hold for 0-RTT too (RFC 9000 section 7.4.1)."""
+        p = self._p
+        p.datagrams.set_peer_limit(params.max_datagram_frame_size)
         p.streams.set_peer_params(
             params.initial_max_data,
             params.initial_max_stream_data_bidi_local,
@@ -121,6 +138,7 @@ class Establisher:
         assert p.alpn is not None
         assert p.peer_params is not None
         p.stage = stage.step(p.stage, stage.COMPLETE)
+        p.early.end()
         p.peer = p.tls.peer
         p.events.append(Connected(p.alpn, p.peer))
         p.paths.established = True

@@ -26,6 +26,7 @@ def make_connection(
     original_destination: bytes | None,
     retry_source: bytes | None,
     remote_cid: bytes | None,
+    early_data: bool = False,
 ) -> Connection:
     """Make one end of a connection; see endpoint.MakeConnection."""
     is_client = peer is not None
@@ -48,7 +49,9 @@ def make_connection(
         params.encode(shared.rng),
         shared.rng,
         peer,
+        ticket_store=shared.received_tickets if is_client else shared.issued_tickets,
         keylog=shared.keylog,
+        early_data=early_data,
     )
     qlog = None
     if shared.qlog is not None:

@@ -2,7 +2,7 @@
 
 establish   TLS, keys, parameters         streams, datagrams   what the application moves
 levels      Initial and Handshake         handlers             frames -> parts
-keys        1-RTT keys                    mp                   paths, connection ids, NAT traversal
+keys, early 1-RTT, 0-RTT                  mp                   paths, connection ids, NAT traversal
 receiver    datagrams -> frames           transmitter          frames -> datagrams
 ending      close, drain, idle            timers               the one deadline
 """
@@ -18,6 +18,7 @@ from iroh.quic.config import TransportConfig
 from iroh.quic.congestion import Cubic
 from iroh.quic.datagram_queue import DatagramQueue
 from iroh.quic.datagrams import Address, Datagrams
+from iroh.quic.early import EarlyData
 from iroh.quic.events import Event, PathChanged
 from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT
 from iroh.quic.key_phase import UPDATE_AFTER, DataKeys
@@ -97,6 +98,7 @@ class Parts:
         self.events: list[Event] = []
         self.tls = tls
         self.keys: DataKeys | None = None
+        self.early = EarlyData(self)
         self.update_after = UPDATE_AFTER
         """Packets that we send with one 1-RTT key."""
         self.data_crypto = CryptoStream()
@@ -150,6 +152,11 @@ class Parts:
     def is_over(self) -> bool:
         """Whether the connection is closing, draining or drained."""
         return self.stage >= stage.CLOSING
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether 1-RTT packets may be opened: not before Finished (RFC 9001 section 5.7)."""
+        return self.keys is not None and self.stage != stage.HANDSHAKING
 
     # -- the handshake ---------------------------------------------------------------------------
 

@@ -211,10 +211,11 @@ class PacketLog:
         for pn, payload in enumerate(payloads, first):
             self._packet("quic:packet_sent", self._epoch, pn, payload, overhead)
 
-    def sent_early(self, pn: int, payload: bytes, overhead: int, now: float) -> None:
-        """A 0-RTT packet was sealed: it shares the packet numbers of 1-RTT packets."""
+    def sent_early(self, first: int, payloads: list[bytes], overhead: int, now: float) -> None:
+        """The same of 0-RTT packets, which share the packet numbers of path 0."""
         self._qlog.now = now
-        self._packet("quic:packet_sent", ZERO_RTT, pn, payload, overhead)
+        for pn, payload in enumerate(payloads, first):
+            self._packet("quic:packet_sent", ZERO_RTT, pn, payload, overhead)
 
     def received(self, opened: list[tuple[int, bytes]], now: float, epoch: int = -1) -> None:
         """Packets were opened. epoch: if it is not the space's own."""

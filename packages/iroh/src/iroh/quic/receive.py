@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from iroh.quic import packet as pk
 from iroh.quic.datagrams import Address, Datagrams
+from iroh.quic.early import Held
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError, VersionMismatch
 from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT, Ack, Frame, decode_payload
 from iroh.quic.handlers import FrameHandlers
@@ -63,6 +64,11 @@ class Receiver:
             if header.kind == pk.VERSION_NEGOTIATION:
                 self._receive_versions(header, data, now)
                 return
+            if header.kind == pk.ZERO_RTT:
+                packet = data[header.start : header.end]
+                self.receive_held(Held(packet, remote, local, ecn), now)
+                at = header.end
+                continue
             level = p.levels.get(_EPOCH.get(header.kind, ZERO_RTT))
             if header.dcid in p.own_handshake_cids and level is not None:
                 self._receive_packet(level, header, data, (remote, local, ecn), now)
@@ -115,6 +121,41 @@ class Receiver:
             if p.is_over:
                 return
 
+    def receive_held(self, held: Held, now: float) -> None:
+        """Take a 0-RTT packet, or let it wait for its keys. Raises PeerError."""
+        p = self._p
+        data, remote, local, ecn = held
+        path, header = p.paths.get(0), pk.parse_long(data)
+        key, hp = p.early.key, p.early.hp
+        if header.dcid not in p.own_handshake_cids or path is None or p.is_client:
+            p.drop("no keys for the packet")
+            return
+        if key is None or hp is None:
+            if not p.early.hold(held):
+                p.drop("no keys for the packet")
+            return
+        if header.scid != p.peer_source_cid or remote != path.remote:
+            p.drop("unexpected remote")
+            return
+        opened = open_long(key, hp, data, header, path.acks.ranges.largest())
+        if opened is None:
+            p.drop("not authentic")
+            return
+        pn, payload = opened
+        if path.acks.is_duplicate(pn):
+            p.drop("duplicate")
+            return
+        if path.recovery.log is not None:
+            path.recovery.log.received([opened], now, ZERO_RTT)
+        frames = decode_payload(payload, ZERO_RTT)
+        path.acks.received(pn, pn, any(frame.ACK_ELICITING for frame in frames), now, ecn)
+        p.last_received = now
+        where = Datagrams(remote, data, 0, ecn, local)
+        for frame in frames:
+            self._handlers.handle(frame, path, where, now)
+            if p.is_over:
+                return
+
     # -- short headers ---------------------------------------------------------------------------
 
     def receive_run(
@@ -124,7 +165,7 @@ class Receiver:
         p = self._p
         keys, data = p.keys, datagrams.data
         remote, local = datagrams.remote, datagrams.local
-        if keys is None:
+        if keys is None or not p.reads_data:
             p.keep_early(path_id, datagrams)
             return
         if not p.mp.migration.accepts(path_id, remote, local):
@@ -240,6 +281,9 @@ class Receiver:
         p.token = header.token
         p.mp.remote_cids.set_initial(header.scid)
         level.recovery.requeue_all()
+        path = p.paths.get(0)
+        if path is not None:
+            path.recovery.requeue_all()  # 0-RTT packets: the server has not kept them
         p.establish.start(header.scid)
 
     def _receive_versions(self, header: pk.LongHeader, data: bytes, now: float) -> None:

@@ -71,14 +71,16 @@ class Transmitter:
             path.recovery.path.blocked = _allowed(path) < MIN_PACKET
         if p.levels:
             self._send_handshake(out, now)
-        if p.keys is not None:
+        if p.keys is None:
+            self._send_early(out, now)
+        else:
             if p.keys.sent >= p.update_after and p.confirmed and not p.keys.update():
                 p.keys.check_limit()
             for probe in p.mp.take_probes(now):
                 self._send_probe(probe, out, now)
             for path in p.paths.all():
                 self._send_path(path, out, now)
-            best = p.choice.best() if p.stage == st.ESTABLISHED else None
+            best = p.choice.best()  # before Connected only a server that answers early data
             if best is not None:
                 self._send_data(best, out, now)
         return out
@@ -154,6 +156,27 @@ class Transmitter:
         active = self._p.mp.remote_cids.active(0)
         assert active is not None
         return active, self._p.source_cid
+
+    def _send_early(self, out: list[Datagrams], now: float) -> None:
+        """Send stream data and datagrams in 0-RTT packets, each in a datagram of its own.
+
+        Not paced: there is no RTT to pace by, and a first window may be a burst (RFC 9002 7.7).
+        """
+        p = self._p
+        path, key, hp = p.paths.get(0), p.early.key, p.early.hp
+        if path is None or key is None or hp is None or not p.is_client:
+            return
+        while path.recovery.path.room() >= MIN_DATAGRAM:
+            packet = build.Packet(early_room(p))
+            streams = p.streams.has_data()
+            control = p.streams.take_control(packet.room) if p.streams.has_control() else []
+            if control or streams or p.datagrams:
+                self._fill(packet, [(frame.encode(), p.streams, info) for frame, info in control])
+            if not packet.eliciting:
+                return
+            args = (key, hp, path.recovery, pk.ZERO_RTT, self._cids(), packet, now)
+            data = build.seal_long(*args)
+            self._emit(out, path, data, len(data), 1, now, eliciting=True)
 
     # -- what belongs to one path ----------------------------------------------------------------
 
@@ -405,6 +428,12 @@ class Transmitter:
         self._p.on_sent(eliciting, now)
         mark = _ECT0 if ecn else 0
         out.append(Datagrams(path.remote, data, size, mark, path.local))
+
+
+def early_room(p: "Parts") -> int:
+    """Give the bytes of payload that a 0-RTT packet holds."""
+    dest_cid = p.mp.remote_cids.active(0) or b""
+    return MIN_DATAGRAM - pk.long_overhead(pk.ZERO_RTT, dest_cid, p.source_cid)
 
 
 def _allowed(path: "Path") -> int:

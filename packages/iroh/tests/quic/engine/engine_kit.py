@@ -93,6 +93,7 @@ class Wire:
     """A client and a server endpoint; `dial` makes connections between them.
 
     passes: asked of every batch. sent: all that was put on the wire: (from the client, batch).
+    retries: the server wants addresses proven.
     """
 
     def __init__(self, seed: int = 1, **options: Any) -> None:
@@ -102,6 +103,7 @@ class Wire:
         self.client = Endpoint(make_connection, CLIENT_KEY, rng=rng, **options)
         self.server = Endpoint(make_connection, SERVER_KEY, self.server_config, rng=rng, **options)
         self.passes: Hook = lambda _is_client, _datagrams: True
+        self.retries = False
         self.sent: list[tuple[bool, Datagrams]] = []
         self.ends: list[End] = []
         self._flying: deque[tuple[float, Endpoint, Datagrams]] = deque()
@@ -119,7 +121,10 @@ class Wire:
 
     def meet(self, **options: Any) -> tuple[End, End]:
         """Dial and wait until the handshake is confirmed on both ends."""
-        client = self.dial(**options)
+        return self.wait(self.dial(**options))
+
+    def wait(self, client: End) -> tuple[End, End]:
+        """Wait until the handshake of a dial is confirmed on both ends."""
         server = self.partner()
         self.run(lambda: client.parts.confirmed and server.parts.confirmed)
         return client, server
@@ -180,4 +185,7 @@ class Wire:
             _, target, datagrams = self._flying.popleft()
             received = target.receive([datagrams], self.now)
             for incoming in received.incoming:
-                self._add(incoming.accept(self.server_config, self.now))
+                if self.retries and not incoming.remote_validated:
+                    incoming.retry(self.now)
+                else:
+                    self._add(incoming.accept(self.server_config, self.now))

@@ -90,8 +90,12 @@ class AioquicEndpoint(QuicEndpoint):
         alpns: Sequence[bytes],
         now: float,
         transport: TransportConfig | None = None,
+        early_data: bool = False,
     ) -> AioquicConnection:
-        """Start a handshake. Raises ValueError for no ALPN, one that cannot be, or a bad key."""
+        """Start a handshake, never with 0-RTT.
+
+        Raises ValueError for no ALPN, one that cannot be, or a bad key.
+        """
         names = check_alpns(alpns)
         if not names or len(peer) != _KEY_LENGTH:
             raise ValueError("a dial needs a 32-byte key and at least one ALPN")

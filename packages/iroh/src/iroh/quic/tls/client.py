@@ -49,12 +49,20 @@ _RETRY = frozenset(
 class ClientContext(RawKeyContext):
     """The client's end. store: None sends no tickets and asks for none.
 
-    now: set by the caller before every call. ticket: the one that is offered.
-    early_ticket: the one whose 0-RTT keys were given out.
+    early_data: whether to offer 0-RTT. now: set by the caller before every call.
+    ticket: the one that is offered. early_ticket: the one whose 0-RTT keys were given out.
     """
 
-    def __init__(self, *, store: TicketStore | None, client_random: bytes, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        store: TicketStore | None,
+        client_random: bytes,
+        early_data: bool = True,
+        **options: Any,
+    ) -> None:
         super().__init__(is_client=True, **options)
+        self._early_data = early_data
         self.client_random = client_random
         self.now = 0.0
         self.ticket: Ticket | None = None
@@ -64,6 +72,11 @@ class ClientContext(RawKeyContext):
         self._hello: tls.ClientHello | None = None
         self._first_hello = b""
         self._retried: tuple[int, int] | None = None  # suite and group of a HelloRetryRequest
+
+    @property
+    def early_data_offered(self) -> bool:
+        """Whether 0-RTT keys were given out."""
+        return self.early_ticket is not None
 
     # -- ClientHello ---------------------------------------------------------------------------
 
@@ -86,7 +99,7 @@ class ClientContext(RawKeyContext):
             other_extensions=self.handshake_extensions,
         )
         ticket = self.ticket
-        if ticket is not None and ticket.early_data and ticket.alpn in self._alpns:
+        if self._early_data and ticket and ticket.early_data and ticket.alpn in self._alpns:
             self._hello.early_data = True
             self.early_ticket = ticket
             self.allow_answer(tls.ExtensionType.EARLY_DATA)

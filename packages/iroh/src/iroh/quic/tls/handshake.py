@@ -85,6 +85,7 @@ class Handshake:
     encoded. rng: for the client's random and for tickets; key shares and the server's random come
     from the system. peer: the 32-byte key that a client dials, None on the server. ticket_store:
     the endpoint's store for this role; None for no resumption. keylog: told every secret.
+    early_data: whether a client offers 0-RTT when it has a ticket for it.
 
     Raises ValueError for ALPNs that cannot be sent.
     """
@@ -99,6 +100,7 @@ class Handshake:
         peer: bytes | None = None,
         ticket_store: TicketStore | None = None,
         keylog: KeyLog | None = None,
+        early_data: bool = True,
     ) -> None:
         if is_client != (peer is not None):
             raise ValueError("a client knows whom it dials, a server does not")
@@ -113,7 +115,9 @@ class Handshake:
         }
         self._context: ClientContext | ServerContext
         if is_client:
-            self._context = ClientContext(expected_peer=peer, client_random=rng(32), **options)
+            self._context = ClientContext(
+                expected_peer=peer, client_random=rng(32), early_data=early_data, **options
+            )
         else:
             self._context = ServerContext(rng=rng, **options)
         self._context.alpn_cb = self._on_extensions
@@ -189,6 +193,11 @@ class Handshake:
         return context.early_ticket if isinstance(context, ClientContext) else None
 
     @property
+    def early_data_offered(self) -> bool:
+        """Whether the client offers 0-RTT; on the server False until the ClientHello was read."""
+        return self._context.early_data_offered
+
+    @property
     def early_data_accepted(self) -> bool:
         """Whether the server takes 0-RTT; False until it said so."""
         return self._context.early_data_accepted
@@ -197,6 +206,14 @@ class Handshake:
     def complete(self) -> bool:
         """Whether the handshake is complete (RFC 9001 section 4.1.1)."""
         return self._context.state in _COMPLETE
+
+    def following_secret(self) -> bytes | None:
+        """Server: the client's 1-RTT secret, which `take_keys` gives when Finished has come.
+
+        To be ready for what may not be read before (RFC 9001 section 5.7).
+        """
+        context = self._context
+        return context.following_secret() if isinstance(context, ServerContext) else None
 
     def export_keying_material(self, length: int, label: bytes, context: bytes) -> bytes:
         """Derive exporter bytes (RFC 8446 section 7.5).

@@ -36,6 +36,7 @@ class ServerContext(RawKeyContext):
     """The server's end. store: None gives no tickets and takes none.
 
     now: set by the caller before every call. ticket: the one that was redeemed.
+    early_data_offered: whether the ClientHello did.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ServerContext(RawKeyContext):
         self._rng = rng
         self._store = store
         self._offered_age: int | None = None
-        self._offers_early_data = False
+        self.early_data_offered = False
         if store is not None:
             redeem: Any = self._redeem  # a Ticket has what aioquic reads of its SessionTicket
             self.get_session_ticket_cb = redeem
@@ -63,7 +64,7 @@ class ServerContext(RawKeyContext):
         ):
             raise tls.AlertMissingExtension("a ticket without psk_key_exchange_modes")
         self._offered_age = raw.offered_ticket_age(found)
-        self._offers_early_data = tls.ExtensionType.EARLY_DATA in found
+        self.early_data_offered = tls.ExtensionType.EARLY_DATA in found
         super()._server_handle_hello(input_buf, initial_buf, handshake_buf)
         if self._session_resumed:
             assert self.ticket is not None
@@ -71,10 +72,15 @@ class ServerContext(RawKeyContext):
             # aioquic would wait for the certificate that it did not ask for.
             self._server_expect_finished()
 
+    def following_secret(self) -> bytes | None:
+        """Give the client's 1-RTT secret before its Finished has come."""
+        secret: bytes | None = getattr(self, "_next_dec_key", None)
+        return secret
+
     def _redeem(self, identity: bytes) -> Ticket | None:
         assert self._store is not None
         ticket = self._store.redeem(identity, self.now)
-        if ticket is None or (self._offers_early_data and not self._takes_early_data(ticket)):
+        if ticket is None or (self.early_data_offered and not self._takes_early_data(ticket)):
             return None
         self.ticket = ticket
         return ticket
