@@ -173,6 +173,17 @@ def interop(session: nox.Session) -> None:
     session.run("pytest", "tools/interop", *session.posargs, env=env)
 
 
+# -- against hostile peers ---------------------------------------------------------------------
+
+
+@nox.session
+def reliability(session: nox.Session) -> None:
+    """An evil QUIC peer, then a million mutated inputs: nox -s reliability -- --count 10000000."""
+    install_workspace(session, *TEST)
+    session.run("pytest", "-q", "packages/iroh/tests/quic/hostile")
+    session.run("python", "tools/reliability/hostile_bytes.py", *session.posargs)
+
+
 # -- what a user installs ----------------------------------------------------------------------
 
 
