@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from aioquic.tls import Epoch
 
-from iroh.quic.aioquic_engine import AioquicConnection, AioquicEndpoint
+from aioquic_engine import AioquicConnection, AioquicEndpoint
 from iroh.quic.api import Connection, QuicEndpoint, Rng, ServerConfig
 from iroh.quic.config import TransportConfig
 from iroh.quic.connection import Connection as MultipathConnection

@@ -8,10 +8,10 @@ from abc import abstractmethod
 
 from aioquic.buffer import UINT_VAR_MAX
 
-from iroh.quic.aioquic_engine.core import Core
-from iroh.quic.aioquic_engine.sending import SendHalf
-from iroh.quic.aioquic_engine.signals import Signals
-from iroh.quic.aioquic_engine.streams import Stream
+from aioquic_engine.core import Core
+from aioquic_engine.sending import SendHalf
+from aioquic_engine.signals import Signals
+from aioquic_engine.streams import Stream
 from iroh.quic.api import Connection
 from iroh.quic.errors import (
     ConnectionGone,

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from aioquic.quic.connection import NetworkAddress
 from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated
 
-from iroh.quic.aioquic_engine.commands import ConnectionCommands, check_code
-from iroh.quic.aioquic_engine.core import Core
-from iroh.quic.aioquic_engine.shared import Shared
-from iroh.quic.aioquic_engine.signals import Signals
+from aioquic_engine.commands import ConnectionCommands, check_code
+from aioquic_engine.core import Core
+from aioquic_engine.shared import Shared
+from aioquic_engine.signals import Signals
 from iroh.quic.api import ConnectionStats, PathInfo
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams

@@ -30,10 +30,10 @@ from aioquic.quic.packet import (
 )
 from aioquic.quic.packet_builder import QuicPacketBuilder, QuicPacketBuilderStop
 
-from iroh.quic.aioquic_engine.handshake_core import MAX_DATAGRAM_SIZE, HandshakeCore
-from iroh.quic.aioquic_engine.log import QUIET
-from iroh.quic.aioquic_engine.recovery import Recovery
-from iroh.quic.aioquic_engine.shared import Shared
+from aioquic_engine.handshake_core import MAX_DATAGRAM_SIZE, HandshakeCore
+from aioquic_engine.log import QUIET
+from aioquic_engine.recovery import Recovery
+from aioquic_engine.shared import Shared
 from iroh.quic.api import PathStats
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import (

@@ -23,11 +23,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from iroh.quic.aioquic_engine import packets
-from iroh.quic.aioquic_engine.connection import AioquicConnection
-from iroh.quic.aioquic_engine.incoming import MAX_HELD, AioquicIncoming
-from iroh.quic.aioquic_engine.packets import FirstPacket
-from iroh.quic.aioquic_engine.shared import CONNECTION_ID_LENGTH, Shared
+from aioquic_engine import packets
+from aioquic_engine.connection import AioquicConnection
+from aioquic_engine.incoming import MAX_HELD, AioquicIncoming
+from aioquic_engine.packets import FirstPacket
+from aioquic_engine.shared import CONNECTION_ID_LENGTH, Shared
 from iroh.quic.api import Connection, Incoming, QuicEndpoint, Received, Rng, ServerConfig
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams

@@ -19,12 +19,12 @@ from aioquic.quic.connection import (
 )
 from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicHeader, QuicProtocolVersion
 
-from iroh.quic.aioquic_engine import params
-from iroh.quic.aioquic_engine.log import QUIET
-from iroh.quic.aioquic_engine.shared import CONNECTION_ID_LENGTH, Shared
-from iroh.quic.aioquic_engine.signals import Signals
-from iroh.quic.aioquic_engine.stream_core import StreamCore
-from iroh.quic.aioquic_engine.streams import crypto_stream
+from aioquic_engine import params
+from aioquic_engine.log import QUIET
+from aioquic_engine.shared import CONNECTION_ID_LENGTH, Shared
+from aioquic_engine.signals import Signals
+from aioquic_engine.stream_core import StreamCore
+from aioquic_engine.streams import crypto_stream
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import VersionMismatch
 from iroh.quic.tls.certificate import RawKeyCertificate, RawKeySigner

@@ -8,13 +8,13 @@ waiting  refuse --> CONNECTION_REFUSED
 
 from typing import TYPE_CHECKING
 
-from iroh.quic.aioquic_engine.packets import FirstPacket
+from aioquic_engine.packets import FirstPacket
 from iroh.quic.api import Connection, Incoming, ServerConfig
 from iroh.quic.datagrams import Address
 from iroh.quic.tokens import RetryToken
 
 if TYPE_CHECKING:
-    from iroh.quic.aioquic_engine.endpoint import AioquicEndpoint
+    from aioquic_engine.endpoint import AioquicEndpoint
 
 MAX_HELD = 16
 """Datagrams one attempt holds until it is decided on: a ClientHello with many ALPNs has few."""

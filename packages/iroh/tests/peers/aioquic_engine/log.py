@@ -6,7 +6,7 @@ terminal. Here everything it says is DEBUG, and nothing is formatted while DEBUG
 
 import logging
 
-_logger = logging.getLogger("iroh.quic.aioquic_engine")
+_logger = logging.getLogger("aioquic_engine")
 
 
 class QuietLogger:

@@ -27,8 +27,8 @@ from aioquic.quic.packet import (
 from aioquic.quic.packet_builder import QuicDeliveryState
 from aioquic.quic.stream import FinalSizeError
 
-from iroh.quic.aioquic_engine.reassembly import Fragments, TooManyFragments
-from iroh.quic.aioquic_engine.signals import Signals
+from aioquic_engine.reassembly import Fragments, TooManyFragments
+from aioquic_engine.signals import Signals
 from iroh.quic.errors import StreamGone, StreamReset
 
 MAX_CRYPTO_AHEAD = 16384

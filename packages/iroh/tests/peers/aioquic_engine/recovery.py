@@ -16,7 +16,7 @@ from aioquic.quic.packet_builder import QuicSentPacket
 from aioquic.quic.rangeset import RangeSet
 from aioquic.quic.recovery import QuicPacketRecovery, QuicPacketSpace
 
-from iroh.quic.aioquic_engine.ranges import Ranges
+from aioquic_engine.ranges import Ranges
 
 PTO_GROWTH = 1.0
 """Seconds a probe timeout grows at most; a Rust peer's Initials are 1, 2, 3.1, 4, 5 s apart."""

@@ -11,8 +11,8 @@ together and HIGH_WATER for one stream, so that a writer that is faster than the
 from aioquic.quic.packet import QuicResetStreamFrame, QuicStreamFrame
 from aioquic.quic.packet_builder import QuicDeliveryState
 
-from iroh.quic.aioquic_engine.ranges import Ranges
-from iroh.quic.aioquic_engine.signals import Signals
+from aioquic_engine.ranges import Ranges
+from aioquic_engine.signals import Signals
 from iroh.quic.events import StreamFinished
 
 HIGH_WATER = 1_250_000

@@ -26,10 +26,10 @@ from aioquic.quic.packet import QuicErrorCode, QuicFrameType
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.stream import StreamFinishedError
 
-from iroh.quic.aioquic_engine.receiving import Intake, ReceiveHalf
-from iroh.quic.aioquic_engine.sending import HIGH_WATER, LOW_WATER, SendBudget, SendHalf
-from iroh.quic.aioquic_engine.signals import Signals
-from iroh.quic.aioquic_engine.streams import WINDOW_STEP, Stream, StreamLimit
+from aioquic_engine.receiving import Intake, ReceiveHalf
+from aioquic_engine.sending import HIGH_WATER, LOW_WATER, SendBudget, SendHalf
+from aioquic_engine.signals import Signals
+from aioquic_engine.streams import WINDOW_STEP, Stream, StreamLimit
 from iroh.quic.config import TransportConfig
 from iroh.quic.events import (
     StreamOpened,

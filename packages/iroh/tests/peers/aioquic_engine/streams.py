@@ -2,8 +2,8 @@
 
 from aioquic.quic.connection import STREAM_COUNT_MAX
 
-from iroh.quic.aioquic_engine.receiving import CryptoReceiver, ReceiveHalf
-from iroh.quic.aioquic_engine.sending import SendHalf
+from aioquic_engine.receiving import CryptoReceiver, ReceiveHalf
+from aioquic_engine.sending import SendHalf
 
 WINDOW_STEP = 8
 """A window is announced again once an eighth of it is free (noq: should_transmit)."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from iroh.quic.aioquic_engine import AioquicConnection, AioquicEndpoint, Limits
+from aioquic_engine import AioquicConnection, AioquicEndpoint, Limits
 from iroh.quic.api import Incoming, ServerConfig
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Datagrams

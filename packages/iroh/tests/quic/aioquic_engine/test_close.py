@@ -324,7 +324,7 @@ def test_ping_makes_the_peer_answer():
 
 
 def test_keys_are_updated_in_time(monkeypatch):
-    monkeypatch.setattr("iroh.quic.aioquic_engine.connection.KEY_UPDATE_AFTER", 20)
+    monkeypatch.setattr("aioquic_engine.connection.KEY_UPDATE_AFTER", 20)
     pair = connect()
     stream_id = pair.client.open_stream(False)
     pair.client.write(stream_id, bytes(100_000))

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quic_sim import ALPN, CLIENT, SERVER, Wire, connect, make_net, seeded, transfer
 
-from iroh.quic.aioquic_engine import Limits, packets
-from iroh.quic.aioquic_engine.incoming import MAX_HELD
+from aioquic_engine import Limits, packets
+from aioquic_engine.incoming import MAX_HELD
 from iroh.quic.api import ServerConfig
 from iroh.quic.datagrams import Datagrams
 from iroh.quic.errors import ConnectionClosed, ConnectionGone, Reset, TimedOut, VersionMismatch
@@ -296,7 +296,7 @@ def test_one_attempt_holds_a_bounded_number_of_datagrams():
 
 
 def test_answers_to_strangers_are_bounded(monkeypatch):
-    monkeypatch.setattr("iroh.quic.aioquic_engine.endpoint.MAX_OUTBOX", 2)
+    monkeypatch.setattr("aioquic_engine.endpoint.MAX_OUTBOX", 2)
     _net, client, server = make_net()
     server.endpoint.set_accepting(False)
     for _ in range(4):

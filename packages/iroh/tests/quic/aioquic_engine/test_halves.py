@@ -11,12 +11,12 @@ from aioquic.quic.stream import FinalSizeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iroh.quic.aioquic_engine.ranges import Ranges
-from iroh.quic.aioquic_engine.reassembly import MAX_FRAGMENTS, Fragments, TooManyFragments
-from iroh.quic.aioquic_engine.receiving import CryptoReceiver, Intake, ReceiveHalf
-from iroh.quic.aioquic_engine.sending import SendBudget, SendHalf
-from iroh.quic.aioquic_engine.signals import Signals
-from iroh.quic.aioquic_engine.streams import Stream, StreamLimit
+from aioquic_engine.ranges import Ranges
+from aioquic_engine.reassembly import MAX_FRAGMENTS, Fragments, TooManyFragments
+from aioquic_engine.receiving import CryptoReceiver, Intake, ReceiveHalf
+from aioquic_engine.sending import SendBudget, SendHalf
+from aioquic_engine.signals import Signals
+from aioquic_engine.streams import Stream, StreamLimit
 from iroh.quic.errors import StreamGone, StreamReset
 from iroh.quic.events import StreamFinished, StreamReadable
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quic_sim import ALPN, connect, make_net
 
-from iroh.quic.aioquic_engine import handshake_core, params
-from iroh.quic.aioquic_engine.packets import parse_first
+from aioquic_engine import handshake_core, params
+from aioquic_engine.packets import parse_first
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import ConnectionClosed, QuicError, TransportError
 from iroh.quic.events import Closed, Connected, HandshakeDataReady

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quic_sim import CLIENT, SERVER, Wire, connect, make_net, read_all, transfer
 
-from iroh.quic.aioquic_engine.packets import parse_first
+from aioquic_engine.packets import parse_first
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Datagrams
 from iroh.quic.errors import ConnectionClosed, TransportError

@@ -9,13 +9,13 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.recovery import QuicPacketRecovery
 
-from iroh.quic.aioquic_engine.core import Core
-from iroh.quic.aioquic_engine.handshake_core import HandshakeCore
-from iroh.quic.aioquic_engine.receiving import ReceiveHalf
-from iroh.quic.aioquic_engine.recovery import Recovery
-from iroh.quic.aioquic_engine.sending import SendHalf
-from iroh.quic.aioquic_engine.stream_core import StreamCore
-from iroh.quic.aioquic_engine.streams import Stream, StreamLimit
+from aioquic_engine.core import Core
+from aioquic_engine.handshake_core import HandshakeCore
+from aioquic_engine.receiving import ReceiveHalf
+from aioquic_engine.recovery import Recovery
+from aioquic_engine.sending import SendHalf
+from aioquic_engine.stream_core import StreamCore
+from aioquic_engine.streams import Stream, StreamLimit
 from iroh.quic.tls.context import RawKeyContext
 
 CONNECTION_METHODS = [

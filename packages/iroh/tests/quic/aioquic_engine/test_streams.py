@@ -3,7 +3,7 @@
 import pytest
 from quic_sim import connect, make_net, read_all, transfer
 
-from iroh.quic.aioquic_engine.sending import HIGH_WATER
+from aioquic_engine.sending import HIGH_WATER
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import ConnectionGone, StreamGone, StreamReset, StreamStopped
 from iroh.quic.events import (
@@ -147,7 +147,7 @@ def test_stop_reaches_the_writer(bidirectional):
 
 
 def test_stopped_streams_are_remembered_for_a_while(monkeypatch):
-    monkeypatch.setattr("iroh.quic.aioquic_engine.stream_core.MAX_STOPPED", 2)
+    monkeypatch.setattr("aioquic_engine.stream_core.MAX_STOPPED", 2)
     pair = connect()
     ids = [pair.client.open_stream(False) for _ in range(4)]
     for stream_id in ids:
