@@ -112,8 +112,14 @@ def test_a_server_that_gives_ten_thousand_tickets():
     ticket += b"\x00\x20" + bytes(32) + b"\x00\x00"
     ticket = ticket[:1] + (len(ticket) - 4).to_bytes(3, "big") + ticket[4:]
     whole = ticket * 10_000
-    frames = [f.Crypto(at, whole[at : at + 1000]).encode() for at in range(0, len(whole), 1000)]
-    flood_of(frames, by_server=True)
+    arena = Arena(by_server=True)
+    start = arena.victim._p.data_crypto._read  # behind the tickets that it got honestly
+    payloads = packed(
+        f.Crypto(start + at, whole[at : at + 1000]).encode() for at in range(0, len(whole), 1000)
+    )
+    flood(arena, [arena.seal(payload) for payload in payloads])
+    arena.must_live()
+    assert arena.victim._p.data_crypto._read == start + len(whole)
 
 
 # -- acknowledgements --------------------------------------------------------------------------

@@ -214,12 +214,6 @@ BY_SERVER = {
         stream(0),
         err.STREAM_STATE_ERROR,
     ),
-    "a server's TLS KeyUpdate": (f.Crypto(0, b"\x18\x00\x00\x01\x00").encode(), 0x10A),
-    "a server's second ServerHello": (f.Crypto(0, b"\x02\x00\x00\x00").encode(), 0x10A),
-    "a server's CertificateRequest after the handshake": (
-        f.Crypto(0, b"\x0d\x00\x00\x00").encode(),
-        0x10A,
-    ),
     "a server's stream beyond the limit": (stream(4 * 100 + 1), err.STREAM_LIMIT_ERROR),
     "a server's connection ids beyond the limit": (
         b"".join(cid(n, 0, b"%08d" % n) for n in range(6, 20)),
@@ -238,6 +232,20 @@ def test_by_client(name):
 def test_by_server(name):
     payload, code = BY_SERVER[name]
     Arena(by_server=True).closes(code, payload)
+
+
+TLS_BY_SERVER = {
+    "KeyUpdate": b"\x18\x00\x00\x01\x00",
+    "a second ServerHello": b"\x02\x00\x00\x00",
+    "CertificateRequest after the handshake": b"\x0d\x00\x00\x00",
+}
+
+
+@pytest.mark.parametrize("name", TLS_BY_SERVER)
+def test_tls_by_server(name):
+    arena = Arena(by_server=True)
+    start = arena.victim._p.data_crypto._read  # behind its tickets
+    arena.closes(0x10A, f.Crypto(start, TLS_BY_SERVER[name]).encode())
 
 
 WITHOUT_MULTIPATH = {
