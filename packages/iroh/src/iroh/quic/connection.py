@@ -4,26 +4,25 @@ Nothing is decided here. What the parts are and what each owns: parts.py.
 """
 
 from iroh.quic import stage as st
-from iroh.quic.api import Connection as ConnectionApi
 from iroh.quic.api import ConnectionStats, PathInfo, PathStats
-from iroh.quic.build import short_overhead
+from iroh.quic.commands import Commands
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.ending import Ending
-from iroh.quic.errors import CloseReason, ConnectionGone, PeerError
+from iroh.quic.errors import CloseReason, PeerError
 from iroh.quic.establish import Establisher
 from iroh.quic.events import Event
 from iroh.quic.handlers import FrameHandlers
-from iroh.quic.local_cids import CID_LENGTH, CidChange
+from iroh.quic.local_cids import CidChange
 from iroh.quic.parts import Parts
 from iroh.quic.path import Path
 from iroh.quic.path_commands import PathCommands
 from iroh.quic.receive import Receiver
 from iroh.quic.remote_cids import TokenChange
 from iroh.quic.timers import Timers
-from iroh.quic.transmit import MIN_DATAGRAM, Transmitter, early_room
+from iroh.quic.transmit import Transmitter
 
 
-class Connection(ConnectionApi):
+class Connection(Commands):
     """One connection. Made by the endpoint."""
 
     def __init__(self, parts: Parts, now: float) -> None:
@@ -137,77 +136,6 @@ class Connection(ConnectionApi):
             p.qlog.on_events(taken)
         return taken
 
-    # -- streams -------------------------------------------------------------------------------
-
-    def open_stream(self, bidirectional: bool) -> int | None:
-        """Open a stream; None at the peer's limit."""
-        self._check_open()
-        return self._p.streams.open_stream(bidirectional)
-
-    def write(self, stream_id: int, data: bytes) -> int:
-        """Queue bytes, and say how many were taken."""
-        self._check_open()
-        return self._p.streams.write(stream_id, bytes(data))
-
-    def finish(self, stream_id: int) -> None:
-        """Send the end of the stream."""
-        self._check_open()
-        self._p.streams.finish(stream_id)
-
-    def reset(self, stream_id: int, code: int) -> None:
-        """Abandon the sending half."""
-        self._check_open()
-        self._p.streams.reset(stream_id, code)
-
-    def set_priority(self, stream_id: int, priority: int) -> None:
-        """Streams of a higher priority are sent first."""
-        self._check_open()
-        self._p.streams.set_priority(stream_id, priority)
-
-    def read(self, stream_id: int, limit: int) -> bytes | None:
-        """Take bytes in order: b"" for none yet, None at the end. What arrived stays readable."""
-        data = self._p.streams.read(stream_id, limit)
-        if data == b"" and limit:
-            self._check_open()
-        return data
-
-    def stop(self, stream_id: int, code: int) -> None:
-        """Send STOP_SENDING and forget what arrives."""
-        self._check_open()
-        self._p.streams.stop(stream_id, code)
-
-    def set_max_concurrent_streams(self, bidirectional: bool, count: int) -> None:
-        """Let the peer hold this many streams open at once."""
-        self._p.streams.set_max_concurrent_streams(bidirectional, count)
-
-    def set_receive_window(self, size: int) -> None:
-        """Change the connection's receive window, bytes."""
-        self._p.streams.set_receive_window(size)
-
-    # -- datagrams -----------------------------------------------------------------------------
-
-    def max_datagram_size(self) -> int | None:
-        """Largest payload for send_datagram now."""
-        return self._p.datagrams.max_size(self._datagram_room())
-
-    def datagram_send_buffer_space(self) -> int:
-        """Bytes that can be queued before old ones would be dropped."""
-        return self._p.datagrams.space()
-
-    def send_datagram(self, data: bytes) -> None:
-        """Queue one; drops the oldest queued when full."""
-        self._check_open()
-        self._p.datagrams.send(data, self._datagram_room())
-
-    def _datagram_room(self) -> int:
-        if self._p.keys is None:
-            return early_room(self._p)
-        path = self._p.choice.best() or next(iter(self._p.paths), None)
-        if path is None:  # all are given up: the peer has a moment to open another
-            return MIN_DATAGRAM - short_overhead(bytes(CID_LENGTH))
-        cid = self._p.mp.remote_cids.active(path.path_id)
-        return int(path.mtud.mtu) - short_overhead(cid or bytes(CID_LENGTH))
-
     # -- the connection ------------------------------------------------------------------------
 
     def close(self, code: int, reason: bytes, now: float) -> None:
@@ -250,11 +178,6 @@ class Connection(ConnectionApi):
     def vanish(self, reason: CloseReason, now: float) -> None:
         """The peer has lost the connection (stateless reset)."""
         self._p.ending.vanish(reason, now)
-
-    def _check_open(self) -> None:
-        reason = self._p.ending.reason
-        if reason is not None:
-            raise ConnectionGone(reason)
 
 
 def path_stats(path: Path) -> PathStats:

@@ -1,14 +1,19 @@
 """Making connections: ids, transport parameters and TLS of either side, then the parts."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from iroh.quic.config import TransportConfig
 from iroh.quic.connection import Connection
 from iroh.quic.datagrams import Address
 from iroh.quic.own_params import own_params
+from iroh.quic.params import TransportParameters
 from iroh.quic.parts import Parts
 from iroh.quic.shared import Shared
 from iroh.quic.tls.handshake import Handshake
+
+if TYPE_CHECKING:
+    from iroh.quic.qlog import Qlog
 
 FIRST_DCID_LENGTH = 20
 """Of the id that a client makes up for the server (noq `RandomConnectionIdGenerator`; spec 1)."""
@@ -53,13 +58,7 @@ def make_connection(
         keylog=shared.keylog,
         early_data=early_data,
     )
-    qlog = None
-    if shared.qlog is not None:
-        from iroh.quic.qlog import Qlog  # late: only who logs needs json
-
-        group = original_destination or dest_cid
-        qlog = Qlog(shared.qlog(group, is_client), is_client, group, now)
-        qlog.parameters("local", params)
+    group = original_destination or dest_cid
     parts = Parts(
         is_client=is_client,
         config=transport,
@@ -74,6 +73,19 @@ def make_connection(
         dropped=shared.dropped,
         original_dcid=first_id,
         validated=retry_source is not None,
-        qlog=qlog,
+        qlog=_make_qlog(shared, is_client, group, params, now),
     )
     return Connection(parts, now)
+
+
+def _make_qlog(
+    shared: Shared, is_client: bool, group: bytes, params: TransportParameters, now: float
+) -> "Qlog | None":
+    """Make the connection's log; group: the id that tells connections apart. None when off."""
+    if shared.qlog is None:
+        return None
+    from iroh.quic.qlog import Qlog  # late: only who logs needs json
+
+    qlog = Qlog(shared.qlog(group, is_client), is_client, group, now)
+    qlog.parameters("local", params)
+    return qlog

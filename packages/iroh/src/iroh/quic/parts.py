@@ -99,16 +99,13 @@ class Parts:
         self.tls = tls
         self.keys: DataKeys | None = None
         self.early = EarlyData(self)
-        self.update_after = UPDATE_AFTER
-        """Packets that we send with one 1-RTT key."""
+        self.update_after = UPDATE_AFTER  # packets that we send with one 1-RTT key
         self.data_crypto = CryptoStream()
         self.streams = Streams(is_client, config, self.events)
         self.datagrams = DatagramQueue(config, self.events)
         self.source_cid = source_cid
-        self.own_handshake_cids = {source_cid}
+        self.own_handshake_cids = {source_cid} if is_client else {source_cid, original_dcid}
         """What long headers for us may be addressed to."""
-        if not is_client:
-            self.own_handshake_cids.add(original_dcid)
         self.peer_source_cid = b""
         self.original_dcid = original_dcid
         self.retry_source_cid: bytes | None = None
@@ -121,23 +118,26 @@ class Parts:
         self.ack_frequency_seq = 0
         self._early: deque[tuple[int, Datagrams]] = deque()
         self._gone = Totals()
-        keeper = Keeper(self)
         self.mp = Multipath(
-            is_client, keeper, source_cid, dest_cid, reset_token, rng, config.initial_rtt
+            is_client, Keeper(self), source_cid, dest_cid, reset_token, rng, config.initial_rtt
         )
         self.paths, self.choice = self.mp.paths, self.mp.choice
-        path = self.paths.start(remote, local, validated)
-        self.recovery: PathRecovery = path.recovery.path
-        self.recovery.peer_validated = not is_client
-        path.recovery.pto_allowed = False
-        self.levels: dict[int, Level] = {
-            epoch: Level(epoch, self.recovery) for epoch in (INITIAL, HANDSHAKE)
-        }
-        self.recovery.spaces.sort(key=lambda space: space.data)
+        self._start_path(remote, local, validated)
         if qlog is not None:
             qlog.started(remote, local, source_cid, dest_cid)
             for level in self.levels.values():
                 level.recovery.log = qlog.space(level.epoch)
+
+    def _start_path(self, remote: Address, local: Address | None, validated: bool) -> None:
+        """Make path 0 and the packet-number spaces of the handshake, which share its recovery."""
+        path = self.paths.start(remote, local, validated)
+        path.recovery.pto_allowed = False
+        self.recovery: PathRecovery = path.recovery.path
+        self.recovery.peer_validated = not self.is_client
+        self.levels: dict[int, Level] = {
+            epoch: Level(epoch, self.recovery) for epoch in (INITIAL, HANDSHAKE)
+        }
+        self.recovery.spaces.sort(key=lambda space: space.data)
 
     # -- looking things up -----------------------------------------------------------------------
 
