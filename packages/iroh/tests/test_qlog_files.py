@@ -1,8 +1,11 @@
 """QLOGDIR: a file for each connection."""
 
+import json
 import logging
 
 from iroh.qlog import qlog_from_environment
+
+from .conftest import ALPN, meet
 
 
 def test_nobody_asks():
@@ -34,3 +37,20 @@ def test_a_folder_that_cannot_be_is_told_once(tmp_path, caplog):
             sink(b"a")
             sink(b"b")
         assert len(caplog.records) == 1
+
+
+async def test_endpoints_write_both_logs(bind, tmp_path, monkeypatch):
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("QLOGDIR", str(tmp_path))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    server, client = await bind(alpns=[ALPN]), await bind()
+    dialled, accepted = await meet(client, server)
+    dialled.close(7, b"done")
+    await accepted.closed()
+    one, other = sorted(tmp_path.glob("*.sqlog"))
+    assert one.name.removesuffix("_client.sqlog") == other.name.removesuffix("_server.sqlog")
+    for path in (one, other):
+        records = [json.loads(record) for record in path.read_bytes().split(b"\x1e")[1:]]
+        names = {record.get("name") for record in records}
+        assert {"quic:connection_started", "quic:packet_sent", "quic:connection_closed"} <= names
+    assert len(keys.read_text().splitlines()) == 10  # five secrets, by each end

@@ -26,6 +26,7 @@ from iroh.magicsock.socket import MagicSock
 from iroh.magicsock.transports.relay import RelayResolver
 from iroh.metrics import CounterStats, LookupMetrics, snapshot
 from iroh.options import EndpointConfig
+from iroh.qlog import qlog_from_environment
 from iroh.quic.api import ServerConfig
 from iroh_base import (
     EndpointAddr,
@@ -73,8 +74,8 @@ class EndpointCore:
         self._close_task: asyncio.Task[None] | None = None
         # Without a resolver of the application's, relays are found by the operating system.
         self._relay_resolver = RelayResolver(config.dns_resolver) if config.dns_resolver else None
-        keylog = keylog_from_environment()
-        engine = new_endpoint(self.secret_key, config.transport, os.urandom, keylog)
+        keylog, qlog = keylog_from_environment(), qlog_from_environment()
+        engine = new_endpoint(self.secret_key, config.transport, os.urandom, keylog, qlog)
         engine.set_accepting(bool(self.alpns))
         self.sock = MagicSock(
             self.secret_key,
