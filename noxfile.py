@@ -43,6 +43,8 @@ TEST = (
 )
 LINT = ("codespell>=2.4", "import-linter==2.16", "packaging>=25", "ruff==0.17.6")
 TYPES = (*TEST, "mypy==2.4.1", "nox>=2026.4")
+BENCH = ("aioquic>=1.7.2",)
+"""Measured beside ours, whether or not the packages need it."""
 
 
 # -- installing --------------------------------------------------------------------------------
@@ -182,6 +184,15 @@ def reliability(session: nox.Session) -> None:
     install_workspace(session, *TEST)
     session.run("pytest", "-q", "packages/iroh/tests/quic/hostile")
     session.run("python", "tools/reliability/hostile_bytes.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure ours beside the Rust bindings, aioquic and the limit: nox -s bench -- --quick."""
+    rust = rust_python(session)
+    install_workspace(session, *BENCH)
+    env = {"IROH_RUST_PYTHON": str(rust), "PYTHONPATH": str(ROOT / "tools")}
+    session.run("python", "-P", "-m", "bench", *session.posargs, env=env)
 
 
 # -- what a user installs ----------------------------------------------------------------------
