@@ -385,6 +385,27 @@ def messages(data: bytes) -> list[bytes]:
     return found
 
 
+def with_parameters(change: Callable[[bytes], bytes]) -> dict[str, Any]:
+    """Twist: the quic_transport_parameters extension of the ClientHello, whole, is changed."""
+
+    def twist(epoch: int, data: bytes) -> bytes:
+        if epoch != INITIAL:
+            return data
+        (hello,) = messages(data)
+        at = 4 + 2 + 32 + 1
+        at += 2 + int.from_bytes(hello[at : at + 2], "big")
+        at += 1 + hello[at]
+        body, kept = hello[at + 2 :], b""
+        while body:
+            end = 4 + int.from_bytes(body[2:4], "big")
+            extension, body = body[:end], body[end:]
+            kept += change(extension) if extension[:2] == b"\x00\x39" else extension
+        whole = hello[4:at] + len(kept).to_bytes(2, "big") + kept
+        return hello[:1] + len(whole).to_bytes(3, "big") + whole
+
+    return {"tls": twist}
+
+
 def initial(
     dcid: bytes, scid: bytes, payload: bytes, *, pn: int = 0, size: int = 1200, token: bytes = b""
 ) -> bytes:

@@ -5,11 +5,11 @@ those of RFC 9001.
 """
 
 import pytest
-from evil_kit import Arena, messages, vi
+from evil_kit import Arena, vi, with_parameters
 
 from iroh.quic import errors as err
 from iroh.quic import frames as f
-from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT
+from iroh.quic.frames import HANDSHAKE, ONE_RTT, ZERO_RTT
 from iroh.quic.params import TransportParameters
 
 UNEXPECTED_MESSAGE, MISSING_EXTENSION, NO_APPLICATION_PROTOCOL = 0x10A, 0x16D, 0x178
@@ -161,34 +161,13 @@ def test_no_application_protocol_tls_8_1():
     arena.must_close(NO_APPLICATION_PROTOCOL)
 
 
-def hello_without(change):
-    """A ClientHello whose quic_transport_parameters extension is changed."""
-
-    def twist(epoch: int, data: bytes) -> bytes:
-        if epoch != INITIAL:
-            return data
-        (hello,) = messages(data)
-        at = 4 + 2 + 32 + 1
-        at += 2 + int.from_bytes(hello[at : at + 2], "big")
-        at += 1 + hello[at]
-        body, kept = hello[at + 2 :], b""
-        while body:
-            end = 4 + int.from_bytes(body[2:4], "big")
-            extension, body = body[:end], body[end:]
-            kept += change(extension) if extension[:2] == b"\x00\x39" else extension
-        whole = hello[4:at] + len(kept).to_bytes(2, "big") + kept
-        return hello[:1] + len(whole).to_bytes(3, "big") + whole
-
-    return {"tls": twist}
-
-
 def test_missing_extension_without_quic_transport_parameters_tls_8_2():
-    arena = Arena(meet=False, twist=hello_without(lambda _extension: b""))
+    arena = Arena(meet=False, twist=with_parameters(lambda _extension: b""))
     arena.must_close(MISSING_EXTENSION)
 
 
 def test_missing_extension_for_the_draft_number_of_the_extension_tls_8_2():
-    arena = Arena(meet=False, twist=hello_without(lambda extension: b"\xff\xa5" + extension[2:]))
+    arena = Arena(meet=False, twist=with_parameters(lambda extension: b"\xff\xa5" + extension[2:]))
     arena.must_close(MISSING_EXTENSION)
 
 

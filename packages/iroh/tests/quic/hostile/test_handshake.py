@@ -1,7 +1,17 @@
 """Hostile handshakes: transport parameters, TLS messages, frames in the wrong kind of packet."""
 
 import pytest
-from evil_kit import ELSEWHERE, EVIL, VICTIM, Arena, client_hello, initial, messages, vi
+from evil_kit import (
+    ELSEWHERE,
+    EVIL,
+    VICTIM,
+    Arena,
+    client_hello,
+    initial,
+    messages,
+    vi,
+    with_parameters,
+)
 
 from iroh.quic import errors as err
 from iroh.quic import frames as f
@@ -99,6 +109,14 @@ def test_a_thousand_unknown_parameters_are_ignored():
     many = b"".join(parameter(0x4000 + n, b"") for n in range(1000))
     arena = Arena(twist={"raw_params": lambda raw: raw + many})
     arena.must_live()
+
+
+def test_parameters_that_make_the_hello_too_long():
+    """20 kB of them: more than a TLS message may have."""
+    long = b"\x00\x39" + (20_000).to_bytes(2, "big") + bytes(20_000)
+    arena = Arena(meet=False, twist=with_parameters(lambda _: long))
+    arena.settle()
+    arena.must_close(DECODE_ERROR)
 
 
 # -- TLS messages in the wrong order -----------------------------------------------------------
