@@ -7,6 +7,9 @@ lost as the network decides.
 import hashlib
 import random
 
+import pytest
+
+from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.frames import ONE_RTT, decode_payload
 from iroh.quic.multipath import Multipath
 from iroh_base import SocketAddr
@@ -250,3 +253,12 @@ class World:
 
     def open(self, remote=SERVER, local=CLIENT_2, available=True):
         return self.client.mp.paths.open(remote, local, available, self.now)
+
+
+def violation(end, frame, path_id=0):
+    """Expect that a frame is a violation of the protocol, blamed on its type."""
+    path = end.mp.paths.get(path_id)
+    with pytest.raises(PeerError) as error:
+        end.mp.handle(frame, path, path.remote, None, 0.0)
+    assert error.value.code == PROTOCOL_VIOLATION
+    assert error.value.frame_type in type(frame).TYPES
