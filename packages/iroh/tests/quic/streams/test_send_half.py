@@ -28,71 +28,89 @@ class Harness:
         return taken and (taken[0], bytes(taken[1]), taken[2])
 
 
-@given(st.integers(0, 5000), st.integers(0, 2**32), st.booleans())
-@settings(max_examples=150)
-def test_sender_survives_any_fate(size, seed, in_runs):
-    """Frames are lost and acknowledged in any order, late and twice; all bytes get there."""
-    whole = bytes(n % 251 for n in range(size))
-    rng = random.Random(seed)
-    h = Harness()
-    half = h.half
-    got = bytearray(len(whole))
-    acked = set()
-    ended = False
-    at = new_until = 0
-    flying, lost = [], []
-    while not h.ended:
-        if at < len(whole):
-            piece = whole[at : at + rng.randint(1, 800)]
-            assert half.write(piece) == len(piece)
-            at += len(piece)
-        elif half.state == send.OPEN:
-            half.finish()
-        for _ in range(rng.randint(0, 6)):
-            size = rng.randint(1, 90)
-            offset, pieces, fin = half.take_run(rng.randint(1, 5) if in_runs else 1, size)
+class Wire(Harness):
+    """Loses and acknowledges frames in any order, late and twice; checks what is sent."""
+
+    def __init__(self, whole, seed):
+        super().__init__()
+        self.whole = whole
+        self.rng = random.Random(seed)
+        self.got = bytearray(len(whole))
+        self.acked = set()
+        self.end_acked = False
+        self.at = self.new_until = 0
+        self.flying, self.lost = [], []
+
+    def write(self):
+        """Write a random piece, or the end after the last one."""
+        if self.at < len(self.whole):
+            piece = self.whole[self.at : self.at + self.rng.randint(1, 800)]
+            assert self.half.write(piece) == len(piece)
+            self.at += len(piece)
+        elif self.half.state == send.OPEN:
+            self.half.finish()
+
+    def send(self, in_runs):
+        """Let up to six runs fly."""
+        for _ in range(self.rng.randint(0, 6)):
+            size = self.rng.randint(1, 90)
+            offset, pieces, fin = self.half.take_run(self.rng.randint(1, 5) if in_runs else 1, size)
             if not pieces:
                 break
             assert all(len(piece) == size for piece in pieces[:-1])
             data = b"".join(pieces)
             stop = offset + len(data)
-            assert data == whole[offset:stop]
-            assert offset <= new_until  # new bytes in order, without holes
-            assert acked.isdisjoint(range(offset, stop))  # nothing twice that has arrived
-            assert not fin or stop == len(whole)
-            new_until = max(new_until, stop)
-            flying.append((offset, stop - offset, fin))
-        rng.shuffle(flying)
-        keep = rng.randint(0, len(flying))
-        for offset, length, fin in flying[keep:]:
-            if rng.random() < 0.4:
-                half.on_lost(offset, length, fin)
-                lost.append((offset, length, fin))
-                continue
-            got[offset : offset + length] = whole[offset : offset + length]
-            acked |= set(range(offset, offset + length))
-            ended = ended or fin
-            half.on_acked(offset, length, fin)
-        del flying[keep:]
-        if lost and rng.random() < 0.3:  # it was only late
-            offset, length, fin = lost.pop()
-            got[offset : offset + length] = whole[offset : offset + length]
-            acked |= set(range(offset, offset + length))
-            ended = ended or fin
-            half.on_acked(offset, length, fin)
-        assert h.outlet.held == half.held() >= 0
-        assert h.outlet.used == half.next
-    assert bytes(got) == whole
-    assert ended
-    assert h.outlet.held == 0
-    assert h.ended == [half]
+            assert data == self.whole[offset:stop]
+            assert offset <= self.new_until  # new bytes in order, without holes
+            assert self.acked.isdisjoint(range(offset, stop))  # nothing twice that has arrived
+            assert not fin or stop == len(self.whole)
+            self.new_until = max(self.new_until, stop)
+            self.flying.append((offset, stop - offset, fin))
+
+    def land(self):
+        """Lose or acknowledge some of what flies."""
+        self.rng.shuffle(self.flying)
+        keep = self.rng.randint(0, len(self.flying))
+        for slice_ in self.flying[keep:]:
+            if self.rng.random() < 0.4:
+                self.half.on_lost(*slice_)
+                self.lost.append(slice_)
+            else:
+                self.arrive(*slice_)
+        del self.flying[keep:]
+        if self.lost and self.rng.random() < 0.3:  # it was only late
+            self.arrive(*self.lost.pop())
+
+    def arrive(self, offset, length, fin):
+        self.got[offset : offset + length] = self.whole[offset : offset + length]
+        self.acked |= set(range(offset, offset + length))
+        self.end_acked = self.end_acked or fin
+        self.half.on_acked(offset, length, fin)
+
+
+@given(st.integers(0, 5000), st.integers(0, 2**32), st.booleans())
+@settings(max_examples=150)
+def test_sender_survives_any_fate(size, seed, in_runs):
+    """Frames are lost and acknowledged in any order, late and twice; all bytes get there."""
+    w = Wire(bytes(n % 251 for n in range(size)), seed)
+    half = w.half
+    while not w.ended:
+        w.write()
+        w.send(in_runs)
+        w.land()
+        assert w.outlet.held == half.held() >= 0
+        assert w.outlet.used == half.next
+    assert bytes(w.got) == w.whole
+    assert w.end_acked
+    assert w.outlet.held == 0
+    assert w.ended == [half]
     assert half.state == send.DATA_RECVD
     assert not half.has_lost()
     assert not half.has_fresh()
     for fate in (half.on_acked, half.on_lost):  # the rest of what was in flight
-        for slice_ in flying:
+        for slice_ in w.flying:
             fate(*slice_)
-    assert h.ended == [half]
+    assert w.ended == [half]
     assert half.take_run(9, 9)[1] == []
 
 
