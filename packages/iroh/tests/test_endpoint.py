@@ -64,6 +64,8 @@ async def test_bind_forms() -> None:
     await endpoint.close()
     with pytest.raises(TypeError):
         Endpoint.bind(options, alpns=[ALPN])
+    with pytest.raises(TypeError, match="a preset has a method apply"):
+        await Endpoint.bind("minimal")
 
     class Mine(Preset):
         def apply(self, builder: EndpointBuilder) -> None:
@@ -136,16 +138,17 @@ async def test_no_common_alpn(bind) -> None:
     assert caught.value.code == 0x178  # no_application_protocol, RFC 7301 and RFC 9001 4.8
 
 
-async def test_silence_times_out(bind) -> None:
-    client = await bind(transport_config=TransportConfig(max_idle_timeout=0.2))
+async def test_silence_times_out_and_says_what_was_tried(bind) -> None:
+    impatient = TransportConfig(max_idle_timeout=0.2, initial_rtt=0.01)
+    client = await bind(transport_config=impatient)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        addr = EndpointAddr(
-            SecretKey.generate().public(), None, [f"127.0.0.1:{silent.getsockname()[1]}"]
-        )
-        with pytest.raises(ConnectTimeoutError) as caught:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        addr = EndpointAddr(SecretKey.generate().public(), None, [target])
+        with pytest.raises(ConnectTimeoutError, match=rf"tried {target}\)") as caught:
             await client.connect(addr, ALPN)
     assert isinstance(caught.value, TimeoutError)
+    assert caught.value.reason.kind == "TimedOut"
 
 
 async def test_an_endpoint_without_alpns_refuses(bind) -> None:
@@ -493,16 +496,6 @@ async def test_alpns_that_change_while_an_attempt_waits(bind) -> None:
             assert end.code == 0x178
     for end in await attempt([b"more", ALPN]):
         assert end.alpn() == ALPN
-
-
-async def test_a_silent_dial_says_what_it_tried(bind) -> None:
-    client = await bind(transport_config=TransportConfig(max_idle_timeout=0.2))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        target = f"127.0.0.1:{silent.getsockname()[1]}"
-        addr = EndpointAddr(SecretKey.generate().public(), None, [target])
-        with pytest.raises(ConnectTimeoutError, match=rf"tried {target}\)"):
-            await client.connect(addr, ALPN)
 
 
 async def test_a_connection_that_is_closed_at_once_is_counted_out(bind) -> None:

@@ -184,7 +184,7 @@ async def test_the_peer_behind_a_relay_is_not_there(bind, relay) -> None:
 
     client = await bind(
         relay_mode=RelayMode.custom_from_urls([str(relay.http_url)]),
-        transport_config=TransportConfig(max_idle_timeout=0.3),
+        transport_config=TransportConfig(max_idle_timeout=0.3, initial_rtt=0.01),
     )
     nobody = EndpointAddr(SecretKey.generate().public(), str(relay.http_url))
     with pytest.raises(ConnectError):

@@ -88,8 +88,11 @@ class EndpointBuilder:
         self._config: EndpointConfig | None = EndpointConfig()
 
     def apply(self, preset: PresetLike) -> None:
-        """Apply a preset."""
-        (preset() if isinstance(preset, type) else preset).apply(self)
+        """Apply a preset. Raises TypeError for what is none."""
+        chosen = preset() if isinstance(preset, type) else preset
+        if not callable(getattr(chosen, "apply", None)):
+            raise TypeError(f"a preset has a method apply(builder); {preset!r} has none")
+        chosen.apply(self)
 
     def apply_n0(self) -> None:
         """Use n0's relays, pkarr server and DNS."""

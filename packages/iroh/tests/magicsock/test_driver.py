@@ -127,6 +127,14 @@ async def test_a_bug_when_a_timer_fires_ends_the_connection_too(host) -> None:
     assert driver.inbox.close_reason is not None
 
 
+async def test_a_bug_when_closing_keeps_nobody_from_being_closed(host) -> None:
+    drivers = [dial(host) for _ in range(3)]
+    drivers[0].connection.close = None  # calling it raises TypeError
+    host.shut()
+    assert all(driver.inbox.close_reason is not None for driver in drivers)
+    assert drivers[2].connection.closed == (0, b"")
+
+
 async def test_a_bug_on_reception_does_not_reach_the_transport(host, caplog) -> None:
     dial(host)
     host.engine.received = RuntimeError("a bug")

@@ -65,3 +65,26 @@ async def test_a_change_of_the_map_is_an_occasion() -> None:
         assert await f.homes.get() == A
         f.map.remove(str(A))
         assert await f.homes.get() is None
+
+
+async def test_a_relay_that_cannot_be_measured_leaves_the_others(caplog) -> None:
+    f = Fixture([A, B])
+    f.latency = {A: RuntimeError("a bug in a resolver"), B: 0.2}
+    async with f:
+        assert await f.homes.get() == B
+    assert "a bug in a resolver" in caplog.text
+
+
+async def test_when_nobody_answers_home_is_looked_for_again() -> None:
+    f = Fixture([A, B])
+    f.latency = {A: OSError("down"), B: OSError("down")}
+    async with f:
+        await asyncio.sleep(0)
+        assert f.home._next_wait(retry=4.0) == 4.0
+        f.latency = {A: 0.1, B: 0.2}
+        f.home._choose(await f.home._measure())
+        assert await f.homes.get() == A
+        assert 20.0 <= f.home._next_wait(retry=4.0) <= 26.0
+        f.latency = {A: OSError("down"), B: OSError("down")}
+        f.home._choose(await f.home._measure())
+        assert f.homes.empty()  # better the home we have than none

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_BUG = "a connection failed by a bug in its engine"
+
 
 class ConnectionDriver:
     """One connection of the engine on the event loop."""
@@ -71,7 +73,11 @@ class ConnectionDriver:
     def close(self, code: int, reason: bytes) -> None:
         """Close, and send the close at once."""
         self.host.check_thread()
-        self.connection.close(code, reason, self.host.now())
+        try:
+            self.connection.close(code, reason, self.host.now())
+        except Exception:  # as in `pump`
+            logger.exception(_BUG)
+            self._crash()
         self.pump()
 
     def close_dropped(self) -> None:
@@ -99,9 +105,12 @@ class ConnectionDriver:
         try:
             self._turn(timer_fired)
         except Exception:  # the root of whatever moves a connection
-            logger.exception("a connection failed by a bug in its engine")
-            self.inbox.close(TransportError(INTERNAL_ERROR, "internal error"))
-            self._retire()
+            logger.exception(_BUG)
+            self._crash()
+
+    def _crash(self) -> None:
+        self.inbox.close(TransportError(INTERNAL_ERROR, "internal error"))
+        self._retire()
 
     def _turn(self, timer_fired: bool) -> None:
         now = self.host.now()

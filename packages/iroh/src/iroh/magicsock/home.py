@@ -79,8 +79,8 @@ class HomeRelay:
                 latencies[url] = answer
             elif isinstance(answer, IrohError | OSError):
                 logger.debug("relay %s does not answer: %s", url, answer)
-            else:
-                raise answer
+            else:  # a bug, or a resolver of the application's: the other relays still count
+                logger.error("measuring relay %s failed", url, exc_info=answer)
         return latencies
 
     def _choose(self, latencies: dict[RelayUrl, float]) -> None:
