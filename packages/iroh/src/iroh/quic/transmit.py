@@ -158,15 +158,12 @@ class Transmitter:
         return active, self._p.source_cid
 
     def _send_early(self, out: list[Datagrams], now: float) -> None:
-        """Send stream data and datagrams in 0-RTT packets, each in a datagram of its own.
-
-        Not paced: there is no RTT to pace by, and a first window may be a burst (RFC 9002 7.7).
-        """
+        """Send stream data and datagrams in 0-RTT packets, each in a datagram of its own."""
         p = self._p
         path, key, hp = p.paths.get(0), p.early.key, p.early.hp
         if path is None or key is None or hp is None or not p.is_client:
             return
-        while path.recovery.path.room() >= MIN_DATAGRAM:
+        while self._room(path, now) >= MIN_DATAGRAM:
             packet = build.Packet(early_room(p))
             streams = p.streams.has_data()
             control = p.streams.take_control(packet.room) if p.streams.has_control() else []
@@ -288,6 +285,8 @@ class Transmitter:
         window = shared.room()
         if window <= 0 or not path.can_send(path.mtud.mtu):
             return 0
+        if self._p.stage == st.HANDSHAKING:
+            return int(window)  # no RTT to pace by: a first window may be a burst (RFC 9002 7.7)
         mtu = path.mtud.mtu
         paced = path.pacer.available(now, shared.congestion.window, shared.rtt.smoothed, mtu)
         if paced < mtu <= window:

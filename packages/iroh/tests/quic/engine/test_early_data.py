@@ -86,6 +86,19 @@ def test_much_data_goes_on_where_early_data_ended():
     assert client.parts.streams.peek_sender() is None
 
 
+def test_an_early_answer_is_a_burst_within_three_times_what_came():
+    wire = prepared()
+    start = wire.now
+    client = wire.dial(early_data=True)
+    stream_id = client.send(DATA[:5000])
+    server = wire.partner()
+    wire.run(lambda: stream_id in server.ended)
+    server.to_write[stream_id] = deque([DATA[:8000]])
+    wire.run(lambda: stream_id in client.ended)
+    assert wire.now == pytest.approx(start + 2 * DELAY)
+    assert client.got[stream_id] == DATA[:8000]
+
+
 def test_datagrams():
     wire = prepared()
     client = wire.dial(early_data=True)
