@@ -121,7 +121,7 @@ def result_of(item: pytest.Item, report: pytest.TestReport) -> results.Result:
     return results.Result(
         group=group,
         scenario=item.originalname.removeprefix("test_").replace("_", " "),
-        meaning=(item.function.__doc__ or "").strip().rstrip("."),
+        meaning=" ".join((item.function.__doc__ or "").split()).rstrip("."),
         pair=item.callspec.id,
         outcome=report.outcome,
         evidence=tuple(told[results.EVIDENCE]),

@@ -116,6 +116,13 @@ class OurAgent(peer_ffi.Agent):
         self.schedule(connection)
         return {}
 
+    async def do_prefer(self, connection: int, relayed: bool) -> dict[str, Any]:
+        """Make relayed or direct paths available and the others backup, as a magic socket would."""
+        for path in self.connections[connection].paths():
+            self.commands(connection).set_status(int(path.id), path.is_relay is relayed)
+        self.schedule(connection)
+        return {}
+
     def next_path(self, parts: Any) -> int:
         """The id that the next opened path would get; one above the limit has no ids."""
         return int(parts.mp.ids.next_after(parts.paths._highest))  # noqa: SLF001
