@@ -309,7 +309,7 @@ async def watch(args: argparse.Namespace) -> int:
     """Start everything, tell what happens, stop everything."""
     task = asyncio.current_task()
     assert task is not None
-    with contextlib.suppress(NotImplementedError):  # Windows has no such signals
+    with contextlib.suppress(NotImplementedError, AttributeError):  # Windows lacks them
         for name in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(name, task.cancel)
     with tempfile.TemporaryDirectory(prefix="iroh-demo-") as folder:

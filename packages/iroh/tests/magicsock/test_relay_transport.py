@@ -1,14 +1,15 @@
 """The relay transport over scripted relay clients."""
 
 import asyncio
+import socket
 
 import pytest
 
 from iroh.magicsock.mapped import MappedAddrs
 from iroh.magicsock.transports import relay as module
-from iroh.magicsock.transports.relay import RelayTransport
+from iroh.magicsock.transports.relay import RelayResolver, RelayTransport
 from iroh.quic.datagrams import Datagrams
-from iroh_base import RelayUrl, SecretKey, Watchable
+from iroh_base import IrohError, RelayUrl, SecretKey, Watchable
 from iroh_relay.client import RelayState, RelayStats, RelayStatus
 from iroh_relay.relay_map import RelayConfig, RelayMap
 
@@ -223,3 +224,24 @@ async def test_a_stuck_relay_does_not_hold_up_the_end(lab, monkeypatch, caplog) 
     assert not lab.send(A)
     lab.transport.set_home(A)
     assert len(lab.made) == 2
+
+
+@pytest.mark.parametrize("error", [IrohError("no such name"), RuntimeError("a bug")])
+async def test_whatever_a_resolver_raises_is_an_os_error(error) -> None:
+    class Resolver:
+        async def resolve_host_staggered(self, _host) -> list[str]:
+            raise error
+
+    with pytest.raises(OSError, match="cannot resolve relay.example: .*(no such name|a bug)"):
+        await RelayResolver(Resolver()).resolve("relay.example")
+
+
+async def test_resolved_addresses_have_families() -> None:
+    class Resolver:
+        async def resolve_host_staggered(self, _host) -> list[str]:
+            return ["192.0.2.1", "2001:db8::1"]
+
+    assert await RelayResolver(Resolver()).resolve("relay.example") == [
+        (socket.AF_INET, "192.0.2.1"),
+        (socket.AF_INET6, "2001:db8::1"),
+    ]

@@ -45,6 +45,9 @@ class RelayResolver:
             ips = await self._resolver.resolve_host_staggered(host)
         except IrohError as error:
             raise OSError(f"cannot resolve {host}: {error}") from error
+        except Exception as error:  # the application's resolver: its bug must not end a relay
+            logger.exception("the resolver failed")
+            raise OSError(f"cannot resolve {host}: {error!r}") from error
         return [(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip) for ip in ips]
 
 
