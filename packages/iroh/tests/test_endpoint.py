@@ -234,6 +234,11 @@ async def test_options_that_fail_leave_nothing_bound(bind) -> None:
     await bind(bind_addr=addr)
 
 
+def test_options_do_not_show_the_secret_key() -> None:
+    options = EndpointOptions(secret_key=b"secret" * 5 + b"!!")
+    assert "secret" not in repr(options).replace("secret_key", "")
+
+
 async def test_an_endpoint_without_any_transport(bind) -> None:
     class Nothing(Preset):
         def apply(self, builder: EndpointBuilder) -> None:

@@ -52,7 +52,7 @@ class EndpointOptions:
 
     preset: PresetLike | None = None
     bind_addr: str | None = None
-    secret_key: "bytes | SecretKey | None" = None
+    secret_key: "bytes | SecretKey | None" = field(default=None, repr=False)
     alpns: Sequence[bytes] | None = None
     relay_mode: RelayMode | None = None
     protocols: "dict[bytes, ProtocolCreator | object] | None" = None

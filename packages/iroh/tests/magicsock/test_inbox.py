@@ -5,6 +5,7 @@ import pytest
 from iroh.magicsock import inbox as module
 from iroh.magicsock.inbox import OPENERS, Inbox
 from iroh.quic import events as ev
+from iroh.quic import path_events as pe
 from iroh.quic.errors import ApplicationClosed, ConnectionGone, LocallyClosed, TimedOut
 
 
@@ -105,5 +106,17 @@ async def test_path_changes_are_counted_until_the_end(inbox) -> None:
     assert inbox.remote == "there"
     assert moved == ["there"]
     assert await watcher.updated() == 1
+    opened: list[object] = []
+    inbox.on_path_opened = opened.append
+    inbox.take(
+        [
+            pe.PathEstablished(1, "elsewhere"),
+            pe.PathMoved(1, "further"),
+            pe.PathAbandoned(1, "further", pe.AbandonReason.PEER, 0),
+            pe.PathClosed(1, "further", None),
+        ]
+    )
+    assert opened == ["elsewhere"]
+    assert moved == ["there"]
     inbox.close(TimedOut())
-    assert [n async for n in inbox.path_changes.watch()] == [2]
+    assert [n async for n in inbox.path_changes.watch()] == [6]

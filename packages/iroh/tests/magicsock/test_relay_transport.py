@@ -232,7 +232,7 @@ async def test_whatever_a_resolver_raises_is_an_os_error(error) -> None:
         async def resolve_host_staggered(self, _host) -> list[str]:
             raise error
 
-    with pytest.raises(OSError, match="cannot resolve relay.example: .*(no such name|a bug)"):
+    with pytest.raises(OSError, match="cannot resolve"):
         await RelayResolver(Resolver()).resolve("relay.example")
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from iroh.magicsock.waiters import Waiters
 from iroh.quic import events as ev
+from iroh.quic import path_events as pe
 from iroh.quic.datagrams import Address
 from iroh.quic.errors import CloseReason, ConnectionGone
 from iroh_base import Watchable
@@ -46,6 +47,9 @@ class Inbox:
         self.remote: Address | None = None
         """The path that carries the data; None while a dial is on every known address."""
         self.on_path_changed: Callable[[Address], None] | None = None
+        """Told when `remote` changes."""
+        self.on_path_opened: Callable[[Address], None] | None = None
+        """Told of each further path: it could carry the data."""
         self.path_changes: Watchable[int] = Watchable(0, create_future)
         """Counts the changes of the paths; closed with the connection."""
         self.senders: dict[int, SenderEnd] = {}
@@ -131,7 +135,7 @@ class Inbox:
         acts, self._at_end = self._at_end, []
         for act in acts:
             act()
-        self.path_changes.set(self.path_changes.get() + 1)
+        self._count_path_change()
         self.path_changes.close()
 
     def _on_alpn(self, event: ev.HandshakeDataReady) -> None:
@@ -183,6 +187,17 @@ class Inbox:
         self.remote = event.remote
         if self.on_path_changed is not None:
             self.on_path_changed(event.remote)
+        self._count_path_change()
+
+    def _on_established(self, event: pe.PathEstablished) -> None:
+        if self.on_path_opened is not None:
+            self.on_path_opened(event.remote)
+        self._count_path_change()
+
+    def _on_other_path_event(self, _event: ev.Event) -> None:
+        self._count_path_change()
+
+    def _count_path_change(self) -> None:
         self.path_changes.set(self.path_changes.get() + 1)
 
     def _on_closed(self, event: ev.Closed) -> None:
@@ -199,5 +214,9 @@ class Inbox:
         ev.StreamsAvailable: _on_streams,
         ev.DatagramReceived: _on_datagram,
         ev.PathChanged: _on_path,
+        pe.PathEstablished: _on_established,
+        pe.PathMoved: _on_other_path_event,
+        pe.PathAbandoned: _on_other_path_event,
+        pe.PathClosed: _on_other_path_event,
         ev.Closed: _on_closed,
     }

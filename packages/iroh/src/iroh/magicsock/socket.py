@@ -176,10 +176,10 @@ class MagicSock:
     def attach(self, driver: ConnectionDriver, endpoint_id: PublicKey) -> None:
         """Follow an established connection: its path is the remote's selected one."""
         remote = self.remotes.hold(endpoint_id)
-        metrics = self._metrics
+        metrics, inbox = self._metrics, driver.inbox
         was_direct = False
 
-        def moved(address: Address) -> None:
+        def opened(address: Address) -> None:
             nonlocal was_direct
             if isinstance(address, SocketAddr):
                 metrics.paths_direct += 1
@@ -187,6 +187,8 @@ class MagicSock:
                 was_direct = True
             elif isinstance(address, RelayPathAddr):
                 metrics.paths_relay += 1
+
+        def moved(address: Address) -> None:
             remote.select(driver, self.transport_addr(address))
 
         def ended() -> None:
@@ -195,8 +197,10 @@ class MagicSock:
             self.remotes.release(remote)
 
         metrics.num_conns_opened += 1
-        inbox = driver.inbox
+        for path in driver.connection.paths():
+            opened(path.remote)
         if inbox.remote is not None:
             moved(inbox.remote)
+        inbox.on_path_opened = opened
         inbox.on_path_changed = moved
         inbox.at_end(ended)
