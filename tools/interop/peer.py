@@ -70,12 +70,10 @@ def prove(kind: str, hello: dict[str, Any]) -> str:
     importable = set(hello["importable"])
     module = Path(hello["module"])
     if kind == "ours":
-        if library is not None or importable < OUR_MODULES:
+        engine = str(hello.get("engine"))
+        if library is not None or importable < OUR_MODULES or not engine.startswith("iroh.quic."):
             raise NotProven(f"this is not our endpoint: {hello}")
-        return (
-            f"iroh in Python {hello['version']}, engine {hello['engine']}, "
-            f"CPython {hello['python']}"
-        )
+        return f"iroh in Python {hello['version']}, engine {engine}, CPython {hello['python']}"
     if importable:
         raise NotProven(f"the Rust peer's environment can import {sorted(importable)}")
     if hello["version"] != RUST_VERSION:

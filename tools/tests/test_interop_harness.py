@@ -29,6 +29,7 @@ RUST: dict[str, Any] = {
 OURS: dict[str, Any] = {
     "version": "0.1.0",
     "module": "/ours/iroh/__init__.py",
+    "engine": "iroh.quic.endpoint.Endpoint",
     "library": None,
     "importable": ["iroh_base", "iroh_relay", "iroh_dns_server"],
     "prefix": "/ours",
@@ -43,7 +44,8 @@ def with_library(**changes: Any) -> dict[str, Any]:
 def test_good_peers() -> None:
     proof = prove("rust", RUST)
     assert all(part in proof for part in ("1.2.0", "18000000 bytes", "ab" * 32, "not met before"))
-    assert prove("ours", OURS) == "iroh in Python 0.1.0, CPython 3.11.7"
+    ours = "iroh in Python 0.1.0, engine iroh.quic.endpoint.Endpoint, CPython 3.11.7"
+    assert prove("ours", OURS) == ours
     assert prove("rust", {**RUST, **with_library(mapped=None)})  # a platform without /proc
 
 
@@ -66,7 +68,10 @@ def test_a_rust_peer_without_proof(change: dict[str, Any]) -> None:
         prove("rust", {**RUST, **change})
 
 
-@pytest.mark.parametrize("change", [{"library": RUST["library"]}, {"importable": ["iroh_base"]}])
+@pytest.mark.parametrize(
+    "change",
+    [{"library": RUST["library"]}, {"importable": ["iroh_base"]}, {"engine": "aioquic"}],
+)
 def test_our_peer_without_proof(change: dict[str, Any]) -> None:
     with pytest.raises(NotProven):
         prove("ours", {**OURS, **change})
@@ -104,7 +109,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a program that is no endpoint in the place of ours."""
     program = tmp_path / "fake.py"
     program.write_text(FAKE.format(hello=OURS))
-    monkeypatch.setattr(harness, "PROGRAM", program)
+    monkeypatch.setattr(harness, "PROGRAMS", dict.fromkeys(("rust", "ours"), program))
 
 
 @pytest.mark.usefixtures("fake")
