@@ -89,7 +89,7 @@ class Moves:
 
     connections: dict[int, Any]
     streams: dict[int, Any]
-    """Kept alive, and neither read nor written."""
+    """Receiving halves that are to be read on."""
     serving: set[asyncio.Task[None]]
     numbers: Iterator[int]
 
@@ -180,10 +180,16 @@ class Moves:
         return {"sha256": hasher.hexdigest(), "bytes": size, **spent(start)}
 
     async def do_take_some(self, connection: int, size: int) -> dict[str, Any]:
-        """Take a uni stream's first bytes and leave the rest unread."""
+        """Take a uni stream's first bytes, and leave the rest for later."""
         recv = await self.connections[connection].accept_uni()
         await recv.read_exact(size)
-        self.keep(self.streams, recv)
+        return {"stream": self.keep(self.streams, recv)}
+
+    async def do_read_on(self, stream: int) -> dict[str, Any]:
+        """Read the rest of a stream that `take_some` began."""
+        size = 0
+        while data := await self.streams[stream].read(BLOCK):
+            size += len(data)
         return {"bytes": size}
 
     async def do_max_datagram(self, connection: int) -> dict[str, Any]:

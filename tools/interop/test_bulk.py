@@ -1,13 +1,14 @@
 """Bulk: long transfers, many streams and many connections."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 import pytest
 
 from interop.conftest import Pair
 from interop.peer import Peer, PeerError
-from interop.test_direct import ALPN, Ends, both, join
+from interop.test_direct import ALPN, both, join
 
 pytestmark = pytest.mark.interop
 
@@ -142,22 +143,24 @@ async def test_40_connections_at_once(pair: Pair, evidence: Evidence) -> None:
 
 
 async def test_close_in_the_middle(pair: Pair, evidence: Evidence) -> None:
-    """Closed while data is in flight: reader and writer of the other end fail with the code."""
-    for closer_sends in (True, False):
-        ends: Ends = await join(pair)
-        for first in (0, 1):
-            if first:
-                ends = await join(pair)
-            order = both(pair, ends)
-            (here, mine), (there, theirs) = order[first], order[1 - first]
-            source, sink = ((here, mine), (there, theirs))[:: 1 if closer_sends else -1]
-            taking = sink[0].begin("take_some", connection=sink[1], size=MIB)
-            sending = source[0].begin("send_bulk", connection=source[1], seed="cut", size=64 * MIB)
-            await taking
-            waiting = there.begin("closed", connection=theirs)
-            await here.call("close", connection=mine, code=99, reason="cut")
-            assert (await waiting)["reason"] == "closed by peer: cut (code 99)"
+    """Closed with data in flight: reader and writer fail, those of the other end with the code."""
+    for first, closer_sends in itertools.product((0, 1), (True, False)):
+        order = both(pair, await join(pair))
+        (here, mine), (there, theirs) = order[first], order[1 - first]
+        (writer, out), (reader, into) = (
+            order[first ^ (not closer_sends)],
+            order[first ^ closer_sends],
+        )
+        taking = reader.begin("take_some", connection=into, size=MIB)
+        writing = writer.begin("send_bulk", connection=out, seed="cut", size=64 * MIB)
+        stream = (await taking)["stream"]
+        waiting = there.begin("closed", connection=theirs)
+        await here.call("close", connection=mine, code=99, reason="cut")
+        assert (await waiting)["reason"] == "closed by peer: cut (code 99)"
+        reading = reader.begin("read_on", stream=stream)
+        for peer, act in ((writer, writing), (reader, reading)):
             with pytest.raises(PeerError) as caught:
-                await sending
-            who = "closer" if closer_sends else "peer"
-            evidence(f"{here.kind} closes, the writing {who} sees {caught.value.last_line}")
+                await act
+            wanted = "LocallyClosed" if peer is here else "error_code: 99"
+            assert wanted in caught.value.last_line
+    evidence(caught.value.last_line)
