@@ -226,3 +226,15 @@ async def test_connections_do_not_survive_the_endpoint(bind) -> None:
     await client.close()
     with pytest.raises(ConnectionLostError):
         await conn.open_bi()
+
+
+async def test_a_router_on_a_loop_that_is_not_the_endpoints_says_so(bind, caplog) -> None:
+    server = await bind()
+
+    async def elsewhere() -> None:
+        router = Router(server, {ECHO_ALPN: Echo()})
+        await asyncio.wait((router._loop_task,))
+
+    await asyncio.to_thread(asyncio.run, elsewhere())
+    assert "a router serves nobody any more" in caplog.text
+    assert "belong to the loop" in caplog.text

@@ -74,6 +74,7 @@ class Router:
         self._stop_task: asyncio.Task[None] | None = None
         endpoint.set_alpns(sorted(self._handlers))  # upstream serves them in this order
         self._loop_task = asyncio.create_task(self._accept_loop(), name="iroh-router")
+        self._loop_task.add_done_callback(_log_failure)
 
     @property
     def endpoint(self) -> "Endpoint":
@@ -182,3 +183,8 @@ def _check_handler(alpn: bytes, handler: Handler) -> Handler:
             f"function of a connection, not {handler!r}"
         )
     return handler
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        logger.error("a router serves nobody any more", exc_info=task.exception())
