@@ -88,8 +88,9 @@ class EndpointCore:
         self.engine = EngineDriver(engine, self.sock.send)
         self.sock.deliver = self.engine.on_batches
         for addr in config.external_addrs:
-            self.sock.add_external_addr(addr)
+            self.sock.direct.add_external(addr)
         self.addr: Watchable[EndpointAddr] = Watchable(self.sock.addr(), self.loop.create_future)
+        self.sock.on_addr_changed = self.address_changed
         self.home_status: Watchable[RelayStatus | None] = (
             Watchable(None, self.loop.create_future)
             if self.sock.relay is None

@@ -123,14 +123,16 @@ class Endpoint:
 
     async def add_external_addr(self, addr: str) -> None:
         """Announce "ip:port", where others reach us and we cannot know it."""
-        if self._sock.add_external_addr(SocketAddr.parse(addr)) and not self._core.closing:
-            self._core.address_changed()
+        if self._sock.direct.add_external(SocketAddr.parse(addr)) and not self._core.closing:
+            self._sock.direct_changed()
 
     async def remove_external_addr(self, addr: str) -> bool:
         """Take it back; say whether it was there."""
-        if self._core.closing or not self._sock.remove_external_addr(SocketAddr.parse(addr)):
+        parsed = SocketAddr.parse(addr)
+        if self._core.closing or parsed not in self._sock.direct.external:
             return False
-        self._core.address_changed()
+        if self._sock.direct.remove_external(parsed):
+            self._sock.direct_changed()
         return True
 
     async def insert_relay(self, config: RelayConfig) -> None:

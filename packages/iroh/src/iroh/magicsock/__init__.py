@@ -8,4 +8,5 @@ socket.py      the switchboard: which transport a datagram leaves through
 driver.py      the engine's clock and doorbell: feeds `iroh.quic`, sleeps until it has to act
 home.py        which relay is our home
 local_addrs.py the addresses of this machine
+direct_addrs.py  where peers may reach us without a relay, by source
 """

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from iroh.magicsock.direct_addrs import DirectAddresses
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.mapped import MappedAddr, MappedAddrs, MixedAddr, RelayPathAddr
 from iroh.magicsock.remote import Lookup, RemoteMap
@@ -62,8 +63,11 @@ class MagicSock:
                 secret_key, relay_map, self.mapped, self._deliver, resolver, metrics
             )
         self.dropped_no_transport = 0
-        self._external: set[SocketAddr] = set()
-        self._direct = self.ip.direct_addresses()
+        self.direct = DirectAddresses(_configured_v4_port(bind_addrs))
+        """Where we are reached without a relay. Whoever changes it calls `direct_changed`."""
+        self.direct.set_local(self.ip.direct_addresses())
+        self.on_addr_changed: Callable[[], None] = lambda: None
+        """Told when our direct addresses changed: to publish them."""
         self._id = secret_key.public()
 
     def start(self) -> None:
@@ -118,7 +122,7 @@ class MagicSock:
         if state is None:
             return False
         sent = False
-        for target in state.targets(self._direct):
+        for target in state.targets(self.direct.get()):
             address = self.path_address(remote.key, target)
             copy = Datagrams(address, batch.data, batch.segment_size, batch.ecn)
             if isinstance(target, SocketAddr):
@@ -150,26 +154,14 @@ class MagicSock:
             return address.key
         return None
 
-    def direct_addresses(self) -> list[SocketAddr]:
-        """Where peers may reach us without a relay: local addresses, then external ones."""
-        return [*self._direct, *sorted(self._external - set(self._direct))]
+    def direct_changed(self) -> None:
+        """Act on other direct addresses: tell the endpoint."""
+        self.on_addr_changed()
 
     def addr(self) -> EndpointAddr:
         """Return our own address: the home relay and the direct addresses."""
         home = self.relay.home if self.relay is not None else None
-        return EndpointAddr(self._id, home, self.direct_addresses())
-
-    def add_external_addr(self, addr: SocketAddr) -> bool:
-        """Add an address that others reach us by. Says whether it is new."""
-        known = addr in self._external
-        self._external.add(addr)
-        return not known
-
-    def remove_external_addr(self, addr: SocketAddr) -> bool:
-        """Take it back. Says whether it was there."""
-        known = addr in self._external
-        self._external.discard(addr)
-        return known
+        return EndpointAddr(self._id, home, self.direct.get())
 
     # -- connections ----------------------------------------------------------------------------
 
@@ -204,3 +196,7 @@ class MagicSock:
         inbox.on_path_opened = opened
         inbox.on_path_changed = moved
         inbox.at_end(ended)
+
+
+def _configured_v4_port(bind_addrs: Sequence[SocketAddr]) -> int:
+    return next((addr.port for addr in bind_addrs if addr.is_ipv4), 0)
