@@ -97,11 +97,21 @@ class FakeClient:
         self.control: list[bytes] = []
         self.stopped = False
         self.full = False
+        self._news = asyncio.Event()
+
+    async def packet_count(self, count: int) -> list[tuple[bytes, int]]:
+        """All packets, once there are this many."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.packets) < count:
+                self._news.clear()
+                await self._news.wait()
+        return self.packets
 
     def send_packet(self, frame: bytes, contents: int) -> bool:
         """Write it down unless full."""
         if not self.full:
             self.packets.append((frame, contents))
+            self._news.set()
         return not self.full
 
     def send_status(self, code: int) -> None:

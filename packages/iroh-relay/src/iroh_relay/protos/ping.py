@@ -66,6 +66,10 @@ class PingTracker:
         self.last_rtt = max(0.0, now - self._sent_at)
         return self.last_rtt
 
+    def forgive(self) -> None:
+        """Expect no pong any more, because we do not read for a while."""
+        self.deadline = None
+
     def timed_out(self, now: float) -> bool:
         """True once the owed pong is too late; the ping is forgotten then."""
         if self.deadline is None or now < self.deadline:

@@ -1,6 +1,8 @@
 """The relay server: forwards sealed datagrams between endpoints that cannot reach each other."""
 
 from .access import ALLOW, DENY, Access, AccessControl, ClientRequest, Everyone
+from .access_modes import Allowlist, Denylist, HttpCallout, SharedToken
+from .bucket import RxLimit
 from .config import RelayServerConfig
 from .errors import ListenError, RelayServerError
 from .metrics import RelayMetrics
@@ -13,14 +15,19 @@ __all__ = [
     "DENY",
     "Access",
     "AccessControl",
+    "Allowlist",
     "ClientRequest",
+    "Denylist",
     "Everyone",
+    "HttpCallout",
     "ListenError",
     "RelayMetrics",
     "RelayServer",
     "RelayServerConfig",
     "RelayServerError",
     "RelayService",
+    "RxLimit",
+    "SharedToken",
     "Stream",
     "UpgradeInfo",
 ]

@@ -8,6 +8,8 @@ from typing import Final
 
 from iroh_base.addr import SocketAddr
 
+from .bucket import RxLimit
+
 __all__ = ["DEFAULT_HTTP_BIND_ADDR", "RelayServerConfig"]
 
 DEFAULT_HTTP_BIND_ADDR: Final = SocketAddr("::", 80)
@@ -28,6 +30,9 @@ class RelayServerConfig:
     none, and a silent client stays for ever."""
     write_timeout: float = 2.0
     """How long a client may take to accept one frame (`SERVER_WRITE_TIMEOUT`)."""
+    rx_limit: RxLimit | None = None
+    """What is read from one client per second (`limits.client.rx`); None: all it sends.
+    `RelayServer.set_rx_limit` changes it while the relay runs."""
     ping_interval: float = 15.0
     """Silence after which a client is asked for a pong (`PING_INTERVAL`); 1 to 5 seconds are
     added at random, so that not all clients are asked at once."""

@@ -7,6 +7,7 @@
     Ping                                  Pong, at once
     Pong                                  settles the ping that we sent
     anything else, or unreadable          this connection ends, no other notices
+    more bytes than the rate limit        this one is read from more slowly, and told so once
 
 The reader never waits for another client: what a slow one cannot take is dropped.
 Source: iroh-relay `server/client.rs` (`Actor`).
@@ -22,6 +23,7 @@ from ..protos.forward import FORWARD, NOT_DATAGRAM, Readdresser, contents_len, i
 from ..protos.frames import Ping, Pong, Status, decode_client_to_relay, minimal
 from ..protos.frames.types import parse_id
 from ..protos.versions import ProtocolVersion
+from .bucket import Bucket, RxLimit, wire_size
 from .clients import Clients
 from .config import RelayServerConfig
 from .keepalive import Clock, Keepalive, Timer
@@ -47,6 +49,7 @@ class ClientConnection:
         clients: Clients,
         metrics: RelayMetrics,
         config: RelayServerConfig,
+        rx_limit: RxLimit | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.endpoint_id = endpoint_id
@@ -58,6 +61,10 @@ class ClientConnection:
         self._clock: Clock = clock or asyncio.get_running_loop()
         self._keepalive = Keepalive(self._clock.time(), config.ping_interval)
         self._timer: Timer | None = None
+        self._bucket: Bucket | None = None
+        self._told_limited = False
+        self._limit_changed = asyncio.Event()
+        self.set_rx_limit(rx_limit)
         self._max_point_checks = config.max_point_checks
         self._point_checks = 0
         self.readdress = Readdresser(endpoint_id.to_bytes()).readdress
@@ -98,6 +105,11 @@ class ClientConnection:
         if message is not None:
             self.send_control(message.encode())
 
+    def set_rx_limit(self, limit: RxLimit | None) -> None:
+        """Limit what is read from this client from now on; a wait for the old limit ends."""
+        self._bucket = None if limit is None else Bucket(limit, self._clock.time())
+        self._limit_changed.set()
+
     def start_shutdown(self) -> None:
         """Drop the connection after what was written is out; `run` ends soon then."""
         self._stream.close()
@@ -105,8 +117,30 @@ class ClientConnection:
     async def _receive(self) -> None:
         read, clock, keepalive = self._stream.read, self._clock.time, self._keepalive
         while (frame := await read()) is not None:
-            keepalive.last_received = clock()
+            keepalive.last_received = now = clock()
             self._handle(frame)
+            bucket = self._bucket
+            if bucket is not None:
+                size = wire_size(len(frame))
+                resume = bucket.consume(size, now)
+                if resume is not None:
+                    await self._throttle(size, resume)
+
+    async def _throttle(self, size: int, resume: float) -> None:
+        """Read nothing until `resume`, or until there is another limit."""
+        metrics = self._metrics
+        metrics.bytes_rx_ratelimited_total += size
+        if not self._told_limited:
+            self._told_limited = True
+            metrics.conns_rx_ratelimited_total += 1
+            self.send_status(Status.RATE_LIMITED)  # for which version 1 has no words
+        self._keepalive.not_reading(resume)
+        self._limit_changed.clear()
+        timer = self._clock.call_at(resume, self._limit_changed.set)
+        try:
+            await self._limit_changed.wait()
+        finally:
+            timer.cancel()
 
     def _handle(self, frame: bytes) -> None:
         """Act on one message. Raises `FrameError` if it must end the connection."""

@@ -4,6 +4,7 @@
     any frame of the client        ->  the silence starts over (a pong is still owed)
     its pong                       ->  nothing is owed
     pong not there in time         ->  the connection is dead
+    it is not read from            ->  it must be alive to send so much: nothing is owed
 
 Whoever drives this calls `poll` at `next_wake()` and whenever else it likes.
 Source: iroh-relay `server/client.rs` (`run_inner`), `ping_tracker.rs`. Times are seconds.
@@ -70,6 +71,11 @@ class Keepalive:
     def pong_received(self, data: bytes, now: float) -> None:
         """Take a pong of the client."""
         self._pings.pong_received(data, now)
+
+    def not_reading(self, until: float) -> None:
+        """The client is not read from until then, so its silence says nothing."""
+        self.last_received = max(self.last_received, until)
+        self._pings.forgive()
 
     def next_wake(self) -> float:
         """When `poll` has something to do, unless a frame arrives before."""

@@ -15,6 +15,7 @@ from iroh_base.keys import PublicKey
 from iroh_base.relay_url import RelayUrl
 
 from .access import AccessControl
+from .bucket import RxLimit
 from .config import RelayServerConfig
 from .errors import RelayServerError
 from .http import HttpServer, RelayHttp
@@ -113,6 +114,18 @@ class RelayServer:
     def disconnect(self, endpoint_id: PublicKey, connection_id: int | None = None) -> bool:
         """End one connection of an endpoint, or all of them; False if there is none such."""
         return self.service.disconnect(endpoint_id, connection_id)
+
+    def set_rx_limit(self, limit: RxLimit | None) -> None:
+        """Limit what is read from each client from now on, those connected included."""
+        self.service.set_rx_limit(limit)
+
+    async def set_access(self, access: AccessControl) -> int:
+        """Let another object decide who may use the relay, and ask it for all who do.
+
+        Gives the number of connections that it does not want, which have been ended.
+        """
+        self.service.set_access(access)
+        return await self.service.recheck_access()
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -20,6 +20,7 @@ from ..protos.errors import HandshakeError
 from ..protos.handshake import ServerHandshake
 from ..protos.versions import ProtocolVersion
 from .access import DENY, Access, AccessControl, ClientRequest, Everyone
+from .bucket import RxLimit
 from .clients import Clients
 from .config import RelayServerConfig
 from .connection import ClientConnection
@@ -58,6 +59,8 @@ class RelayService:
         self._access: AccessControl = access or Everyone()
         self._unique = UniquePerDay()
         self._serving: set[Stream] = set()
+        self._admitted: dict[int, tuple[ClientRequest, ClientConnection]] = {}
+        self._rx_limit = self.config.rx_limit
         self.clients = Clients(
             self.metrics,
             max_inactive=self.config.max_inactive,
@@ -83,6 +86,31 @@ class RelayService:
     def disconnect(self, endpoint_id: PublicKey, connection_id: int | None = None) -> bool:
         """End one connection of an endpoint, or all of them; False if there is none such."""
         return self.clients.disconnect(endpoint_id, connection_id)
+
+    def set_rx_limit(self, limit: RxLimit | None) -> None:
+        """Limit what is read from each client, those connected included; None lifts the limit."""
+        self._rx_limit = limit
+        for _, connection in self._admitted.values():
+            connection.set_rx_limit(limit)
+
+    def set_access(self, access: AccessControl) -> None:
+        """Let another object decide from now on. Who is in stays in: see `recheck_access`.
+
+        The old object still hears of the end of the connections that it admitted.
+        """
+        self._access = access
+
+    async def recheck_access(self) -> int:
+        """Ask again for every connection, end those that are not wanted any more; how many.
+
+        Connections are asked for one by one. Cancelling leaves the rest in.
+        """
+        ended = 0
+        for request, connection in list(self._admitted.values()):
+            if request.connection_id in self._admitted and not await self._ask(request):
+                connection.start_shutdown()
+                ended += 1
+        return ended
 
     def shutdown(self) -> None:
         """Drop all clients, admitted or not, without a word, so that they reconnect at once."""
@@ -151,12 +179,13 @@ class RelayService:
     async def _run(self, stream: Stream, request: ClientRequest, confirmation: bytes) -> None:
         """Serve an admitted client; access control hears of its end exactly once."""
         endpoint_id, connection_id = request.endpoint_id, request.connection_id
+        access = self._access
         logger.debug("%s connected as #%d", endpoint_id.fmt_short(), connection_id)
         if self._unique.add(endpoint_id):
             self.metrics.unique_client_keys += 1
         try:
             await stream.write(confirmation)
-            await ClientConnection(
+            connection = ClientConnection(
                 stream,
                 endpoint_id=endpoint_id,
                 connection_id=connection_id,
@@ -164,7 +193,11 @@ class RelayService:
                 clients=self.clients,
                 metrics=self.metrics,
                 config=self.config,
-            ).run()
+                rx_limit=self._rx_limit,
+            )
+            self._admitted[connection_id] = request, connection
+            await connection.run()
         finally:
+            self._admitted.pop(connection_id, None)
             logger.debug("%s #%d is gone", endpoint_id.fmt_short(), connection_id)
-            self._access.on_disconnect(endpoint_id, connection_id)
+            access.on_disconnect(endpoint_id, connection_id)
