@@ -12,10 +12,12 @@ from iroh.quic.endpoint import is_one_run
 from iroh.quic.errors import Reset
 from iroh.quic.local_cids import CidChange
 from iroh.quic.remote_cids import TokenChange
+from iroh.quic.shared import Shared
 
 from .demux_kit import (
     CLIENT,
     CONFIG,
+    KEY,
     LOCAL,
     NOW,
     PEER,
@@ -261,6 +263,16 @@ def test_strangers_are_answered_with_a_reset_that_is_smaller():
             assert (answer.remote, answer.local) == (CLIENT, LOCAL)
     assert len(sizes) == 5
     assert sizes[0] == 21
+
+
+def test_reset_tokens_follow_from_the_ids_and_differ_between_endpoints():
+    shared, other = make().shared, Shared(KEY)
+    cids = [bytes([n]) * 8 for n in range(40)]
+    tokens = shared.reset_tokens(cids)
+    assert [len(token) for token in tokens] == [16] * 40
+    assert len({*tokens, *other.reset_tokens(cids)}) == 80
+    assert [shared.reset_token(cid) for cid in cids] == tokens
+    assert shared.reset_tokens([]) == []
 
 
 def test_resets_are_rare():

@@ -239,11 +239,9 @@ class Endpoint(QuicEndpoint):
     def update(self, connection: EngineConnection) -> None:
         """Learn what ids, reset tokens and state a connection has now."""
         routes = self.routes
-        for added, cid, path_id in connection.take_cid_changes():
-            if added:
-                routes.register(connection, ((cid, path_id),))
-            else:
-                routes.unregister(connection, (cid,))
+        changes = connection.take_cid_changes()
+        if changes:
+            routes.change(connection, changes)
         for change in connection.take_token_changes():
             (routes.watch if change.added else routes.unwatch)(connection, change.token)
         if connection in self._half_open and (

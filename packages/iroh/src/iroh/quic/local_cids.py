@@ -5,14 +5,17 @@
 
 An id is the only carrier of the path id: it routes to (connection, path id). So every id that
 comes into being or ends is told to the endpoint (`take_changes`).
+
+With eight paths that is 39 ids per connection as soon as it is there. So they are made, given their
+tokens, encoded and accounted for many at a time.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
-from iroh.quic.frames import Frame, NewConnectionId, RetireConnectionId
-from iroh.quic.outbox import Outbox
+from iroh.quic.frames import RetireConnectionId
+from iroh.quic.frames.cid import TOKEN_LENGTH, new_cid_start
 
 CID_LENGTH = 8
 """noq `HashedConnectionIdGenerator`; seen of Rust iroh."""
@@ -28,6 +31,10 @@ class CidChange(NamedTuple):
     added: bool
     cid: bytes
     path_id: int
+
+
+Key = tuple[int, int]
+"""(path id, sequence number)."""
 
 
 class _Issued:
@@ -47,24 +54,24 @@ class LocalCids:
     """Issues the ids of all paths and takes them back.
 
     handshake_cid: the Source Connection ID of our first packet.
-    reset_token: id -> its stateless reset token, 16 bytes (RFC 9000 section 10.3.2).
+    reset_tokens: ids -> their stateless reset tokens, 16 bytes each (RFC 9000 section 10.3.2).
     multipath: whether to speak the PATH_ forms, for path 0 too; set once multipath is settled.
     """
 
     def __init__(
         self,
         handshake_cid: bytes,
-        reset_token: Callable[[bytes], bytes],
+        reset_tokens: Callable[[Sequence[bytes]], list[bytes]],
         rng: Callable[[int], bytes],
     ) -> None:
         self.multipath = False
-        self._reset_token = reset_token
+        self._reset_tokens = reset_tokens
         self._rng = rng
         self._limit = DEFAULT_LIMIT
         self._paths: dict[int, _Issued] = {}
         self._highest_path = -1
         self._changes: list[CidChange] = []
-        self._outbox: Outbox[tuple[int, int]] = Outbox(self._build)
+        self._pending: dict[Key, None] = {}  # whose frames wait to be sent
         first = self._issued(0)
         self._add(first, 0, handshake_cid)
         first.told = 0
@@ -75,13 +82,21 @@ class LocalCids:
         """Take the peer's active_connection_id_limit."""
         self._limit = min(limit, MAX_ISSUED)
 
-    def issue(self, path_id: int) -> None:
-        """Give a path as many ids as the peer takes. Harmless when it has them."""
-        issued = self._issued(path_id)
-        while not issued.closing and self._active_count(issued) < self._limit:
-            seq = issued.next_seq
-            self._add(issued, path_id, self._rng(CID_LENGTH))
-            self._outbox.add((path_id, seq))
+    def issue(self, *path_ids: int) -> None:
+        """Give paths as many ids as the peer takes. Harmless when they have them."""
+        wanted = []
+        for path_id in path_ids:
+            issued = self._issued(path_id)
+            if not issued.closing:
+                wanted.append((path_id, issued, self._limit - self._active_count(issued)))
+        count = sum([lacking for _, _, lacking in wanted if lacking > 0])
+        random = self._rng(count * CID_LENGTH) if count else b""
+        at = 0
+        for path_id, issued, lacking in wanted:
+            for _ in range(lacking):
+                self._pending[path_id, issued.next_seq] = None
+                self._add(issued, path_id, random[at : at + CID_LENGTH])
+                at += CID_LENGTH
 
     def rotate(self, path_id: int) -> bool:
         """Replace all ids of a path. False while an earlier rotation is not through.
@@ -144,21 +159,52 @@ class LocalCids:
             self._changes.append(CidChange(False, cid, path_id))
             self.issue(path_id)
 
-    def take_frames(self, now: float, budget: int) -> list[tuple[Frame, Any]]:
-        """Give frames of up to `budget` bytes with their tokens. Any validated path may carry them.
+    def take_frames(self, now: float, budget: int) -> list[tuple[bytes, Sequence[Key]]]:
+        """Give frames of up to `budget` bytes, joined, with their token. Any proven path may carry
+        them. An empty list when there are none.
 
         Lowest path and sequence number first: noq takes the first id that it sees of a path for
         sequence number 0 (noq `CidQueue::new`).
         """
-        return list(self._outbox.take(budget)) if self._outbox.has_pending() else []
+        if not self._pending:
+            return []
+        starts: list[bytes] = []
+        cids: list[bytes] = []
+        keys: list[Key] = []
+        gone: list[Key] = []
+        path_id, issued, form = -1, None, None
+        for key in self._pending:
+            if key[0] != path_id:
+                path_id = key[0]
+                issued = self._paths.get(path_id)
+                form = path_id if self.multipath else None
+            seq = key[1]
+            cid = issued.cids.get(seq) if issued and not issued.closing else None
+            if issued is None or cid is None:
+                gone.append(key)  # retired, or its path is over: nobody needs the frame
+                continue
+            retire_prior_to = min(issued.retire_prior_to, seq)  # more would be malformed
+            start = new_cid_start(seq, retire_prior_to, len(cid), form)
+            budget -= len(start) + len(cid) + TOKEN_LENGTH
+            if budget < 0:
+                break
+            issued.told = max(issued.told, seq)
+            starts.append(start)
+            cids.append(cid)
+            keys.append(key)
+        for key in (*keys, *gone):
+            del self._pending[key]
+        if not keys:
+            return []
+        frames = zip(starts, cids, self._reset_tokens(cids), strict=True)
+        return [(b"".join([part for frame in frames for part in frame]), keys)]
 
-    def on_acked(self, token: tuple[int, int]) -> None:
-        """A frame arrived."""
-        self._outbox.on_acked(token)
+    def on_acked(self, keys: Sequence[Key]) -> None:
+        """Frames arrived."""
 
-    def on_lost(self, token: tuple[int, int]) -> None:
-        """A frame is lost."""
-        self._outbox.on_lost(token)
+    def on_lost(self, keys: Sequence[Key]) -> None:
+        """Frames are lost: those that are still needed are sent again."""
+        self._pending.update(dict.fromkeys(keys))
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -177,15 +223,6 @@ class LocalCids:
     @staticmethod
     def _active_count(issued: _Issued) -> int:
         """How many the peer has to keep: not those we asked it to retire."""
+        if not issued.retire_prior_to:
+            return len(issued.cids)
         return sum(seq >= issued.retire_prior_to for seq in issued.cids)
-
-    def _build(self, key: tuple[int, int]) -> Frame | None:
-        path_id, seq = key
-        issued = self._paths.get(path_id)
-        cid = issued.cids.get(seq) if issued and not issued.closing else None
-        if issued is None or cid is None:
-            return None
-        issued.told = max(issued.told, seq)
-        form = path_id if self.multipath else None
-        retire_prior_to = min(issued.retire_prior_to, seq)  # more would be malformed
-        return NewConnectionId(seq, retire_prior_to, cid, self._reset_token(cid), form)

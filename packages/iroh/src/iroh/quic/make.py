@@ -68,7 +68,7 @@ def make_connection(
         local=local,
         source_cid=source_cid,
         dest_cid=dest_cid,
-        reset_token=shared.reset_token,
+        reset_tokens=shared.reset_tokens,
         tls=tls,
         dropped=shared.dropped,
         original_dcid=first_id,

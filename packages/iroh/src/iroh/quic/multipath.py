@@ -14,8 +14,8 @@ Order of calls per received packet or batch: migration.accepts, paths.get or pat
 decrypt, paths.admit, handle() per frame, migration.on_packet, timers.on_received.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 from iroh.quic.datagrams import Address
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
@@ -48,19 +48,7 @@ from iroh.quic.path_timers import PathTimers
 from iroh.quic.paths import PathOwner, PathTable
 from iroh.quic.probes import Probe, Prober
 from iroh.quic.remote_cids import RemoteCids
-
-
-class FramePart(Protocol):
-    """A part that has control frames for any proven path."""
-
-    def take_frames(self, now: float, budget: int) -> list[tuple[Frame, Any]]:
-        """Give frames of up to `budget` bytes, each with a token."""
-
-    def on_acked(self, token: Any) -> None:
-        """A frame arrived."""
-
-    def on_lost(self, token: Any) -> None:
-        """A frame is lost."""
+from iroh.quic.sent import Part
 
 
 class Multipath:
@@ -75,11 +63,11 @@ class Multipath:
         owner: PathOwner,
         handshake_cid: bytes,
         peer_cid: bytes,
-        reset_token: Callable[[bytes], bytes],
+        reset_tokens: Callable[[Sequence[bytes]], list[bytes]],
         rng: Callable[[int], bytes],
         initial_rtt: float = 0.333,
     ) -> None:
-        self.local_cids = LocalCids(handshake_cid, reset_token, rng)
+        self.local_cids = LocalCids(handshake_cid, reset_tokens, rng)
         self.remote_cids = RemoteCids(peer_cid)
         self.paths = PathTable(is_client, self.local_cids, self.remote_cids, owner, initial_rtt)
         self.ids = self.paths.ids
@@ -227,19 +215,21 @@ class Multipath:
 
     # -- sending -------------------------------------------------------------------------------
 
-    def take_frames(self, now: float, budget: int) -> list[tuple[Frame, tuple[FramePart, Any]]]:
-        """Give control frames of up to `budget` bytes, with (part, info) tokens.
+    def take_frames(self, now: float, budget: int) -> list[tuple[bytes, Part, Any]]:
+        """Give control frames of up to `budget` bytes: (encoded, part, info of the part).
 
         Any path of `choice.usable()` may carry them.
         """
-        taken: list[tuple[Frame, tuple[FramePart, Any]]] = []
-        parts: list[FramePart] = [self.ids, self.local_cids, self.remote_cids, self.statuses]
-        if self.nat is not None:
-            parts.append(self.nat)
-        for part in parts:
+        taken: list[tuple[bytes, Part, Any]] = []
+        for part in (self.ids, self.remote_cids, self.statuses, self.nat):
+            if part is None:
+                continue
             for frame, info in part.take_frames(now, budget):
-                budget -= len(frame.encode())
-                taken.append((frame, (part, info)))
+                encoded = frame.encode()
+                budget -= len(encoded)
+                taken.append((encoded, part, info))
+        for encoded, keys in self.local_cids.take_frames(now, budget):
+            taken.append((encoded, self.local_cids, keys))
         return taken
 
     def take_probes(self, now: float) -> list[Probe]:

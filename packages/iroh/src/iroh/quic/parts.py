@@ -78,7 +78,7 @@ class Parts:
         local: Address | None,
         source_cid: bytes,
         dest_cid: bytes,
-        reset_token: Callable[[bytes], bytes],
+        reset_tokens: Callable[[Sequence[bytes]], list[bytes]],
         tls: Handshake,
         dropped: Counter[str],
         original_dcid: bytes,
@@ -119,7 +119,7 @@ class Parts:
         self._early: deque[tuple[int, Datagrams]] = deque()
         self._gone = Totals()
         self.mp = Multipath(
-            is_client, Keeper(self), source_cid, dest_cid, reset_token, rng, config.initial_rtt
+            is_client, Keeper(self), source_cid, dest_cid, reset_tokens, rng, config.initial_rtt
         )
         self.paths, self.choice = self.mp.paths, self.mp.choice
         self._start_path(remote, local, validated)

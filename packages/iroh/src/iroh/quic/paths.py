@@ -370,10 +370,9 @@ class PathTable:
 
     def _issue_cids(self) -> None:
         """Give the peer ids for every path that may be opened and never had any."""
-        while self._cids_issued_to < self.ids.usable_max:
-            self._cids_issued_to += 1
-            if self.ids.is_open(self._cids_issued_to):
-                self._local_cids.issue(self._cids_issued_to)
+        first, last = self._cids_issued_to + 1, self.ids.usable_max
+        self._cids_issued_to = max(last, self._cids_issued_to)
+        self._local_cids.issue(*filter(self.ids.is_open, range(first, last + 1)))
 
     _ACTIONS: tuple[tuple[Callable[["PathTable", Path, float], None], ...], ...] = (
         *((), (_establish,), (_revalidate,), (_restore,)),

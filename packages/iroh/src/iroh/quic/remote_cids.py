@@ -19,6 +19,7 @@ ACTIVE_LIMIT = 5
 """Our active_connection_id_limit (noq `CidQueue::LEN`)."""
 MAX_RETIRING = 10 * ACTIVE_LIMIT
 """Retirements that are not acknowledged yet (noq MAX_PENDING_RETIRED_CIDS)."""
+_TWICE = "a connection id was issued twice"
 
 
 class TokenChange(NamedTuple):
@@ -34,7 +35,7 @@ class _Known:
     __slots__ = ("first", "ids", "used")
 
     def __init__(self) -> None:
-        self.ids: dict[int, tuple[bytes, bytes | None]] = {}
+        self.ids: dict[int, bytes] = {}
         self.first = 0
         self.used = False
 
@@ -49,6 +50,7 @@ class RemoteCids:
     def __init__(self, initial: bytes) -> None:
         self.multipath = False
         self._paths: dict[int, _Known] = {}
+        self._token_of: dict[bytes, bytes | None] = {}  # every id of `_paths`, which are all unlike
         self._active: dict[int, bytes] = {}
         self._tokens: dict[int, bytes] = {}
         self._changes: list[TokenChange] = []
@@ -59,16 +61,18 @@ class RemoteCids:
 
     def set_initial(self, cid: bytes) -> None:
         """Address the peer by its own choice: the SCID of its Retry, then of its first packet."""
+        self._forget(self._paths.get(0))
         known = self._paths[0] = _Known()
-        known.ids[0] = (cid, None)
+        known.ids[0] = cid
         known.used = True
+        self._token_of[cid] = None
         self._use(0, known)
 
     def set_initial_token(self, token: bytes) -> None:
         """Take the stateless_reset_token transport parameter; it belongs to sequence number 0."""
         known = self._paths.get(0)
         if known is not None and 0 in known.ids:
-            known.ids[0] = (known.ids[0][0], token)
+            self._token_of[known.ids[0]] = token
             self._use(0, known)  # it can only be the active one
 
     def __contains__(self, path_id: int) -> bool:
@@ -111,7 +115,7 @@ class RemoteCids:
 
     def drop(self, path_id: int) -> None:
         """The path is abandoned: its ids count as retired, without frames."""
-        self._paths.pop(path_id, None)
+        self._forget(self._paths.pop(path_id, None))
         self._active.pop(path_id, None)
         self.forget_token(path_id)
 
@@ -146,16 +150,22 @@ class RemoteCids:
         path_id = frame.path_id or 0
         kind = frame.TYPES[frame.path_id is not None]
         known = self._paths.get(path_id) or _Known()
-        if any(cid == b"" for cid, _ in known.ids.values()):
+        if known.ids.get(known.first) == b"":
             raise PeerError(PROTOCOL_VIOLATION, "a connection id where none are in use", kind)
         if frame.seq < known.first:
             self._retire(path_id, range(frame.seq, frame.seq + 1), kind)
             return
         if frame.seq >= max(known.first, frame.retire_prior_to) + ACTIVE_LIMIT:
             raise PeerError(CONNECTION_ID_LIMIT_ERROR, "too many connection ids", kind)
-        self._check_unique(frame, path_id, known, kind)
-        known.ids.setdefault(frame.seq, (frame.cid, frame.token))
-        self._paths[path_id] = known
+        there = known.ids.get(frame.seq)
+        if there is None:
+            if frame.cid in self._token_of:
+                raise PeerError(PROTOCOL_VIOLATION, _TWICE, kind)
+            known.ids[frame.seq] = frame.cid
+            self._token_of[frame.cid] = frame.token
+            self._paths[path_id] = known
+        elif there != frame.cid or self._token_of[there] not in (None, frame.token):
+            raise PeerError(PROTOCOL_VIOLATION, _TWICE, kind)
         if frame.retire_prior_to > known.first:
             self._retire_prior_to(path_id, known, frame.retire_prior_to, kind)
 
@@ -176,14 +186,9 @@ class RemoteCids:
 
     # -- inside --------------------------------------------------------------------------------
 
-    def _check_unique(self, frame: NewConnectionId, path_id: int, known: _Known, kind: int) -> None:
-        for other_path, other in (*self._paths.items(), (path_id, known)):
-            for seq, (cid, token) in other.ids.items():
-                same_place = other_path == path_id and seq == frame.seq
-                if same_place != (cid == frame.cid) or (
-                    same_place and token is not None and token != frame.token
-                ):
-                    raise PeerError(PROTOCOL_VIOLATION, "a connection id was issued twice", kind)
+    def _forget(self, known: _Known | None) -> None:
+        for cid in known.ids.values() if known else ():
+            del self._token_of[cid]
 
     def _retire_prior_to(self, path_id: int, known: _Known, bound: int, kind: int) -> None:
         # Where nothing was sent yet, ids of a gap may still come and be the first to be used.
@@ -195,7 +200,7 @@ class RemoteCids:
         """Make `target` the first id that is not retired."""
         self._queue_retirements(path_id, range(known.first, target))
         for seq in [seq for seq in known.ids if seq < target]:
-            del known.ids[seq]
+            del self._token_of[known.ids.pop(seq)]
         known.first = target
         if known.used:
             self._use(path_id, known)
@@ -213,8 +218,8 @@ class RemoteCids:
                 self._outbox.add((path_id, seq))
 
     def _use(self, path_id: int, known: _Known) -> None:
-        cid, token = known.ids[known.first]
-        self._active[path_id] = cid
+        cid = self._active[path_id] = known.ids[known.first]
+        token = self._token_of[cid]
         if self._tokens.get(path_id) != token:
             self.forget_token(path_id)
             if token is not None:

@@ -9,14 +9,15 @@
 An id of ours is the only carrier of its packets' path id.
 """
 
-import hmac
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from iroh.quic.api import Rng
-from iroh.quic.local_cids import CID_LENGTH
+from iroh.quic.local_cids import CID_LENGTH, CidChange
 from iroh.quic.strangers import RESET_TOKEN
 from iroh.quic.tls import KeyLog, TicketStore
 from iroh_base import SecretKey
@@ -46,19 +47,22 @@ class Routes(Generic[C]):
 
     def register(self, connection: C, cids: Iterable[tuple[bytes, int]]) -> None:
         """Lead ids to paths: (id, path id). An id that is taken stays where it is."""
-        own = self._cids.setdefault(connection, set())
-        for cid, path_id in cids:
-            if cid not in self.by_cid:
-                self.by_cid[cid] = (connection, path_id)
-                own.add(cid)
+        self.change(connection, [CidChange(True, cid, path_id) for cid, path_id in cids])
 
-    def unregister(self, connection: C, cids: Iterable[bytes]) -> None:
-        """Lead ids of a connection nowhere."""
-        own = self._cids.get(connection, set())
-        for cid in cids:
-            if cid in own:
-                own.remove(cid)
-                del self.by_cid[cid]
+    def change(self, connection: C, changes: Iterable[CidChange]) -> None:
+        """Lead ids of a connection to its paths, or nowhere."""
+        own, by_cid = self._cids.setdefault(connection, set()), self.by_cid
+        route = (connection, -1)
+        for added, cid, path_id in changes:
+            if not added:
+                if cid in own:
+                    own.remove(cid)
+                    del by_cid[cid]
+            elif cid not in by_cid:
+                if route[1] != path_id:  # ids come path by path: they share where they lead
+                    route = (connection, path_id)
+                by_cid[cid] = route
+                own.add(cid)
 
     def watch(self, connection: C, token: bytes) -> None:
         """Let a token reset a connection; the first connection that names it has it."""
@@ -115,12 +119,22 @@ class Shared:
         self.dropped: Counter[str] = Counter()
         self.received_tickets = TicketStore()
         self.issued_tickets = TicketStore()
-        self._reset_key = rng(32)
+        self._reset_cipher = Cipher(algorithms.AES(rng(32)), modes.ECB()).encryptor()
 
     def new_cid(self) -> bytes:
         """Make a connection id."""
         return self.rng(CID_LENGTH)
 
+    def reset_tokens(self, cids: Sequence[bytes]) -> list[bytes]:
+        """Give the reset tokens of connection ids, the same ones whenever they are asked for.
+
+        A token is the id, padded to one block, under a block cipher whose key nobody else knows
+        (RFC 9000 section 10.3.2 asks for a pseudorandom function): one call for ids of all paths.
+        """
+        blocks = b"".join([cid.ljust(RESET_TOKEN, b"\0") for cid in cids])
+        tokens = self._reset_cipher.update(blocks)
+        return [tokens[at : at + RESET_TOKEN] for at in range(0, len(tokens), RESET_TOKEN)]
+
     def reset_token(self, cid: bytes) -> bytes:
-        """Give the reset token of a connection id, the same one whenever it is asked for."""
-        return hmac.digest(self._reset_key, cid, "sha256")[:RESET_TOKEN]
+        """Give the reset token of one connection id."""
+        return self.reset_tokens((cid,))[0]

@@ -327,14 +327,13 @@ class Transmitter:
             p.establish.done_pending = False
             taken.append((HandshakeDone().encode(), p.establish, None))
         if p.data_crypto.wants_to_send:
-            while room > 3 and (piece := p.data_crypto.take_frame(room)) is not None:
-                encoded = Crypto(*piece).encode()
+            while room > 3 and (found := p.data_crypto.take_frame(room)) is not None:
+                encoded = Crypto(*found).encode()
                 room -= len(encoded)
-                taken.append((encoded, p.data_crypto, (piece[0], len(piece[1]))))
-        for frame, (part, token) in p.mp.take_frames(now, room):
-            encoded = frame.encode()
-            room -= len(encoded)
-            taken.append((encoded, part, token))
+                taken.append((encoded, p.data_crypto, (found[0], len(found[1]))))
+        for piece in p.mp.take_frames(now, room):
+            room -= len(piece[0])
+            taken.append(piece)
         if p.streams.has_control():
             for frame, token in p.streams.take_control(room):
                 taken.append((frame.encode(), p.streams, token))

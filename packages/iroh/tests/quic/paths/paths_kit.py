@@ -30,6 +30,10 @@ def token_of(cid):
     return hashlib.sha256(cid).digest()[:16]
 
 
+def tokens_of(cids):
+    return [token_of(cid) for cid in cids]
+
+
 class Owner:
     """Counts what the paths tell their connection."""
 
@@ -96,7 +100,7 @@ class End:
         name = b"client" if is_client else b"server"
         self.own_cid, peer_cid = name + b"-0", (b"server" if is_client else b"client") + b"-0"
         self.mp = Multipath(
-            is_client, self.owner, self.own_cid, peer_cid, token_of, rng_of(f"{name!r}{seed}")
+            is_client, self.owner, self.own_cid, peer_cid, tokens_of, rng_of(f"{name!r}{seed}")
         )
         self.mp.paths.start(peer, None, is_client)
         self.routes = {}
@@ -140,7 +144,7 @@ class End:
         if best is not None and mp.remote_cids.active(best.path_id):
             cid = mp.remote_cids.active(best.path_id)
             frames = mp.take_frames(now, 10_000)
-            payload = b"".join(frame.encode() for frame, _ in frames)
+            payload = b"".join(encoded for encoded, _, _ in frames)
             for path in mp.paths:
                 if path.wants_ping:
                     path.wants_ping = False
@@ -151,7 +155,7 @@ class End:
                         out.append(self._send(other, path.local, path.remote, b"\x01", 40, []))
                         mp.timers.on_sent(path, 40, True, now)
             if payload:
-                tokens = [token for _, token in frames]
+                tokens = [(part, info) for _, part, info in frames]
                 size = len(payload) + 30
                 out.append(self._send(cid, best.local, best.remote, payload, size, tokens))
                 mp.timers.on_sent(best, size, True, now)

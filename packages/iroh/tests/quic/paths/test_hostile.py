@@ -76,9 +76,9 @@ def test_retiring_as_fast_as_we_issue(world):
     for seq in range(1000):
         tell(world.server, RetireConnectionId(seq, 3))
         assert len(world.server.mp.local_cids.cids(3)) == 5
-        taken = world.server.mp.local_cids.take_frames(0.0, 10_000)
-        assert len(taken) == 1
-        world.server.mp.local_cids.on_acked(taken[0][1])
+        ((_, keys),) = world.server.mp.local_cids.take_frames(0.0, 10_000)
+        assert len(keys) == 1
+        world.server.mp.local_cids.on_acked(keys)
         world.server.update_routes()
     assert len(world.server.routes) == 40
 

@@ -274,7 +274,7 @@ def test_any_sequence_keeps_the_window(steps):
                 assert min(known.ids) >= known.first
                 assert max(known.ids) < known.first + ACTIVE_LIMIT
                 if known.used:
-                    assert cids.active(path_id) == known.ids[known.first][0]
-                    live.add(known.ids[known.first][1])
+                    assert cids.active(path_id) == known.ids[known.first]
+                    live.add(cids._token_of[known.ids[known.first]])
         assert cids.reset_tokens() == live - {None}
         assert len(cids._outbox) <= MAX_RETIRING

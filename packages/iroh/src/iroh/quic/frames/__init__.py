@@ -41,6 +41,14 @@ FRAMES: tuple[type[Frame], ...] = (
 )
 DECODERS = {kind: frame for frame in FRAMES for kind in frame.TYPES}
 _PATH_ACK_TYPES = (0x3E, 0x3F)
+_OF_SPACE = {
+    space: {
+        kind: frame.decode
+        for kind, frame in DECODERS.items()
+        if space in frame.SPACES and (space == ONE_RTT or kind not in _PATH_ACK_TYPES)
+    }
+    for space in (INITIAL, HANDSHAKE, ZERO_RTT, ONE_RTT)
+}
 
 
 def decode_payload(payload: Buffer, space: int) -> list[Frame]:
@@ -52,6 +60,7 @@ def decode_payload(payload: Buffer, space: int) -> list[Frame]:
     at, end = 0, len(payload)
     if not end:
         raise PeerError(PROTOCOL_VIOLATION, "a packet without frames")
+    decoders = _OF_SPACE[space]
     frames: list[Frame] = []
     while at < end:
         kind = payload[at]
@@ -62,12 +71,12 @@ def decode_payload(payload: Buffer, space: int) -> list[Frame]:
             kind, at = varint.decode(payload, at)
             if varint.size(kind) != at - start:  # RFC 9000 section 12.4
                 raise PeerError(PROTOCOL_VIOLATION, "a frame type of more bytes than needed", kind)
-        decoder = DECODERS.get(kind)
-        if decoder is None:
-            raise malformed("unknown frame type", kind)
-        if space not in decoder.SPACES or (space != ONE_RTT and kind in _PATH_ACK_TYPES):
+        decode = decoders.get(kind)
+        if decode is None:
+            if kind not in DECODERS:
+                raise malformed("unknown frame type", kind)
             raise PeerError(PROTOCOL_VIOLATION, "a frame in the wrong kind of packet", kind)
-        frame, at = decoder.decode(kind, payload, at, end)
+        frame, at = decode(kind, payload, at, end)
         if type(frame) is ConnectionClose and not is_allowed_close(frame, space):
             raise PeerError(PROTOCOL_VIOLATION, "a frame in the wrong kind of packet", kind)
         frames.append(frame)

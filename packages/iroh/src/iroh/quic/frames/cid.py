@@ -14,6 +14,8 @@ from iroh.quic.varint import Buffer
 
 MAX_CID_LENGTH = 20  # RFC 9000 section 17.2
 TOKEN_LENGTH = 16
+_USUAL_LENGTH = 4 + 8 + TOKEN_LENGTH
+"""Of PATH_NEW_CONNECTION_ID behind its type, with numbers below 64 and an id of 8 bytes."""
 _NEW, _PATH_NEW, _RETIRE, _PATH_RETIRE = 0x18, 0x3E78, 0x19, 0x3E79
 
 
@@ -23,6 +25,15 @@ def decode_path_id(buf: Buffer, at: int, kind: int) -> tuple[int, int]:
     if path_id > 0xFFFFFFFF:
         raise malformed("a path id has at most 32 bits", kind)
     return path_id, at
+
+
+def new_cid_start(seq: int, retire_prior_to: int, length: int, path_id: int | None) -> bytes:
+    """Encode what stands before the id. length: of the id; path_id: None for the plain form."""
+    if path_id is not None and path_id < 64 and seq < 64 and retire_prior_to < 64:
+        return bytes((0x7E, 0x78, path_id, seq, retire_prior_to, length))
+    encode = varint.encode
+    kind = encode(_NEW) if path_id is None else encode(_PATH_NEW) + encode(path_id)
+    return b"".join((kind, encode(seq), encode(retire_prior_to), bytes((length,))))
 
 
 class NewConnectionId(Frame):
@@ -44,18 +55,23 @@ class NewConnectionId(Frame):
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
-        encode = varint.encode
-        start = encode(_NEW)
-        if self.path_id is not None:
-            start = encode(_PATH_NEW) + encode(self.path_id)
-        numbers = (start, encode(self.seq), encode(self.retire_prior_to))
-        return b"".join((*numbers, bytes((len(self.cid),)), self.cid, self.token))
+        start = new_cid_start(self.seq, self.retire_prior_to, len(self.cid), self.path_id)
+        return b"".join((start, self.cid, self.token))
 
     @classmethod
     def decode(cls, kind: int, buf: Buffer, at: int, end: int) -> tuple[Self, int]:
         """Decode what stands behind the type. Raises PeerError."""
         path_id = None
         if kind == _PATH_NEW:
+            stop = at + _USUAL_LENGTH
+            if (
+                stop <= end
+                and buf[at] < 64
+                and buf[at + 2] <= buf[at + 1] < 64
+                and buf[at + 3] == 8
+            ):
+                cid, token = bytes(buf[at + 4 : at + 12]), bytes(buf[at + 12 : stop])
+                return cls(buf[at + 1], buf[at + 2], cid, token, buf[at]), stop
             path_id, at = decode_path_id(buf, at, kind)
         seq, at = varint.decode(buf, at)
         retire_prior_to, at = varint.decode(buf, at)
