@@ -40,6 +40,7 @@ from iroh.errors import (
     StreamStoppedError,
 )
 from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
+from iroh.magicsock.transports.custom import CustomTransport
 from iroh.metrics import CounterStats
 from iroh.options import EndpointBuilder, EndpointOptions, Preset
 from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
@@ -92,6 +93,7 @@ __all__ = [
     "ConnectionTimedOutError",
     "CounterStats",
     "CustomAddr",
+    "CustomTransport",
     "DatagramError",
     "DnsResolver",
     "Endpoint",

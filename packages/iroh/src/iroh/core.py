@@ -84,6 +84,7 @@ class EndpointCore:
             config.bind_addrs,
             self._relay_resolver,
             config.default_binds,
+            custom_transports=config.custom_transports,
         )
         self.engine = EngineDriver(engine, self.sock.send)
         self.sock.deliver = self.engine.on_batches
@@ -100,8 +101,10 @@ class EndpointCore:
     def start(self) -> None:
         """Receive, publish, choose a home relay. When it raises, `close` must follow."""
         config = self._config
-        if self.relay_map is None and not self.sock.ip.bound_sockets():
-            raise BindError("no valid address available: neither a UDP socket nor a relay to use")
+        if self.relay_map is None and not self.sock.ip.bound_sockets() and not self.sock.custom:
+            raise BindError(
+                "no valid address available: no UDP socket, relay or custom transport to use"
+            )
         self.sock.start()
         if config.addr_filter is not None:
             self.services.set_addr_filter(config.addr_filter)

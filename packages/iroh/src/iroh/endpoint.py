@@ -25,6 +25,7 @@ from iroh.resolver import import_late
 from iroh.router import ProtocolCreator, Router
 from iroh.watchers import AddrChangeCallback, HomeRelayCallback, WatchHandle, watch_home_relay
 from iroh_base import (
+    CustomAddr,
     EndpointAddr,
     PublicKey,
     SecretKey,
@@ -82,6 +83,14 @@ class Endpoint:
     def bound_sockets(self) -> list[str]:
         """Return "ip:port" of the UDP sockets, IPv4 first. Works after close."""
         return [str(addr) for addr in self._sock.ip.bound_sockets()]
+
+    def custom_addrs(self) -> list[CustomAddr]:
+        """Return where our custom transports are reached.
+
+        As upstream, neither `addr` nor what is published holds them: who may know them is yours
+        to say. `endpoint.addr().with_addrs(endpoint.custom_addrs())` is an address with them.
+        """
+        return self._sock.custom.local_addrs()
 
     def stats(self) -> dict[str, CounterStats]:
         """Return the counters, by upstream's names: `stats()["socket:send_ipv4"].value`."""
@@ -274,7 +283,8 @@ class Endpoint:
         await self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._core.closed else ", ".join(self.bound_sockets())
+        ours = [*self.bound_sockets(), *map(str, self.custom_addrs())]
+        state = "closed" if self._core.closed else ", ".join(ours) or "open"
         return f"<Endpoint {self.id().fmt_short()} {state}>"
 
 
@@ -283,6 +293,7 @@ async def bind_endpoint(config: EndpointConfig, protocols: dict[bytes, Any] | No
     await import_late("iroh.quic.engine")  # 0.1 s and more, which other connections must not feel
     core = EndpointCore(config)
     try:
+        await core.sock.custom.start()
         core.start()
         endpoint = Endpoint(core)
         core.show(endpoint)

@@ -20,7 +20,7 @@ from iroh.errors import (
 )
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.host import EngineDriver
-from iroh.magicsock.mapped import RelayPathAddr
+from iroh.magicsock.mapped import CustomPathAddr, RelayPathAddr
 from iroh.magicsock.remote import RemoteState
 from iroh.magicsock.udp import local_ip
 from iroh.quic import api
@@ -64,7 +64,7 @@ class _IncomingRelay(IncomingAddr):
 @IncomingAddr.variant("CUSTOM")
 @dataclass(frozen=True, slots=True)
 class _IncomingCustom(IncomingAddr):
-    """Over a custom transport."""
+    """Over a custom transport, from the CustomAddr of this text."""
 
     description: str
 
@@ -99,7 +99,7 @@ class _LocalRelay(IncomingLocalAddr):
 @IncomingLocalAddr.variant("CUSTOM")
 @dataclass(frozen=True, slots=True)
 class _LocalCustom(IncomingLocalAddr):
-    """Over a custom transport."""
+    """Over a custom transport, at the CustomAddr of this text; None if it does not tell."""
 
     description: str | None
 
@@ -150,12 +150,14 @@ class Incoming:
             return _IncomingIp(str(self._remote))
         if isinstance(self._remote, RelayPathAddr):
             return _IncomingRelay(str(self._remote.url), self._remote.endpoint_id)
-        return _IncomingCustom(str(self._remote))
+        return _IncomingCustom(_remote_text(self._remote))
 
     async def local_addr(self) -> IncomingLocalAddr:
         """Return where it arrived."""
         if isinstance(self._remote, RelayPathAddr):
             return _LocalRelay(str(self._remote.url))
+        if isinstance(self._remote, CustomPathAddr):
+            return _LocalCustom(None if self._local is None else str(self._local))
         return _LocalIp(local_ip(self._local))
 
     async def remote_addr_validated(self) -> bool:
@@ -278,7 +280,9 @@ class Connecting(_Handshake):
 
 
 def _remote_text(remote: Address) -> str:
-    return str(remote.url) if isinstance(remote, RelayPathAddr) else str(remote)
+    if isinstance(remote, RelayPathAddr):
+        return str(remote.url)
+    return str(remote.key) if isinstance(remote, CustomPathAddr) else str(remote)
 
 
 __all__ = [

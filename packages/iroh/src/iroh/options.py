@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from iroh.errors import ConsumedError
+from iroh.magicsock.transports.custom import CustomTransport
 from iroh.quic.config import TransportConfig
 from iroh.relay_mode import RelayMode
 from iroh_base import AddrFilter, InvalidInputError, SecretKey, SocketAddr, UserData
@@ -48,6 +49,7 @@ class EndpointOptions:
     addr_filter: which of our addresses are published.
     user_data: at most 245 bytes of text, published beside the addresses.
     external_addrs: "ip:port" others reach us by, where the endpoint cannot know it.
+    custom_transports: further ways to send datagrams, each for this endpoint alone.
     """
 
     preset: PresetLike | None = None
@@ -62,6 +64,7 @@ class EndpointOptions:
     user_data: str | UserData | None = None
     external_addrs: Sequence[str] = ()
     transport_config: TransportConfig | None = None
+    custom_transports: Sequence[CustomTransport] = ()
 
 
 @dataclass(kw_only=True)
@@ -79,6 +82,7 @@ class EndpointConfig:
     user_data: UserData | None = None
     external_addrs: list[SocketAddr] = field(default_factory=list)
     transport: TransportConfig = field(default_factory=TransportConfig)
+    custom_transports: list[CustomTransport] = field(default_factory=list)
 
 
 class EndpointBuilder:
@@ -165,6 +169,12 @@ class EndpointBuilder:
         """Set the QUIC settings."""
         self.config.transport = config
 
+    def add_custom_transport(self, transport: CustomTransport) -> None:
+        """Send and receive over this, too. May be repeated: the first that reaches an address."""
+        if not isinstance(transport, CustomTransport):
+            raise TypeError(f"a custom transport derives from CustomTransport: {transport!r}")
+        self.config.custom_transports.append(transport)
+
     @property
     def config(self) -> EndpointConfig:
         """What is set so far. Raises ConsumedError after bind."""
@@ -195,6 +205,8 @@ class EndpointBuilder:
             self.external_addr(addr)
         if options.transport_config is not None:
             self.transport_config(options.transport_config)
+        for transport in options.custom_transports:
+            self.add_custom_transport(transport)
 
     def take(self) -> EndpointConfig:
         """Give the settings away. Raises ConsumedError the second time."""

@@ -13,10 +13,12 @@ from iroh.address_lookup import (
     AddressLookup,
     DnsAddressLookup,
     LookupItem,
+    MemoryLookup,
     PkarrPublisher,
     PkarrResolver,
 )
 from iroh.resolver import DnsResolver
+from iroh.testing import MemoryNetwork
 from iroh_base import AddrFilter, EndpointAddr, EndpointData, EndpointInfo, PublicKey, SocketAddr
 
 from .kit import DnsServer, PkarrRelay, Reply
@@ -156,6 +158,54 @@ async def test_pkarr_publish_dns_address_lookup(
     bind: Bind, relay: PkarrRelay, dns_server: DnsServer
 ) -> None:
     """Published to a pkarr relay, found by DNS; the endpoints know but their ids."""
+    dns_server.handler = answer_from(relay)
+    publisher = PkarrPublisher(relay.url, addr_filter=AddrFilter.unfiltered())
+    server = await bind(alpns=[ALPN], address_lookup=[publisher])
+    await relay.until_requests(1)
+    by_dns = await bind(
+        address_lookup=[DnsAddressLookup("testdns.example.")],
+        dns_resolver=DnsResolver([dns_server.address]),
+    )
+    await meet(by_dns, server)
+    by_http = await bind(address_lookup=[PkarrResolver(relay.url)])
+    await meet(by_http, server)
+
+
+async def test_custom_addresses_are_found_where_the_program_publishes_them(
+    bind: Bind, relay: PkarrRelay, dns_server: DnsServer
+) -> None:
+    """No endpoint publishes them by itself, as upstream; found, they are dialled as any other."""
+    dns_server.handler = answer_from(relay)
+    network, key = MemoryNetwork(), SecretKey.generate()
+    only = PkarrPublisher(relay.url, addr_filter=AddrFilter.unfiltered())
+    server = await bind(
+        preset=network.create_transport(key.public()),
+        bind_addr=None,
+        secret_key=key,
+        alpns=[ALPN],
+        address_lookup=[only],
+    )
+    assert relay.requests == []
+    only.publish(EndpointData(server.custom_addrs()))
+    await relay.until_requests(1)
+
+    async def client(lookup: AddressLookup, **settings: Any) -> Endpoint:
+        key = SecretKey.generate()
+        transport = network.create_transport(key.public())
+        endpoint: Endpoint = await bind(
+            secret_key=key, custom_transports=[transport], address_lookup=[lookup], **settings
+        )
+        return endpoint
+
+    resolver = DnsResolver([dns_server.address])
+    await meet(await client(DnsAddressLookup("testdns.example."), dns_resolver=resolver), server)
+    await meet(await client(PkarrResolver(relay.url)), server)
+    known = EndpointAddr(server.id()).with_addrs(server.custom_addrs())
+    await meet(await client(MemoryLookup.from_endpoint_info([known])), server)
+
+
+def answer_from(relay: PkarrRelay) -> Callable[[dns.message.Message, str], Reply]:
+    """Answer DNS with what was published to the relay."""
 
     def handler(query: dns.message.Message, _transport: str) -> Reply:
         name = query.question[0].name
@@ -167,14 +217,4 @@ async def test_pkarr_publish_dns_address_lookup(
                 response.answer = [dns.rrset.from_text(name, 30, "IN", "TXT", *texts)]
         return response
 
-    dns_server.handler = handler
-    publisher = PkarrPublisher(relay.url, addr_filter=AddrFilter.unfiltered())
-    server = await bind(alpns=[ALPN], address_lookup=[publisher])
-    await relay.until_requests(1)
-    by_dns = await bind(
-        address_lookup=[DnsAddressLookup("testdns.example.")],
-        dns_resolver=DnsResolver([dns_server.address]),
-    )
-    await meet(by_dns, server)
-    by_http = await bind(address_lookup=[PkarrResolver(relay.url)])
-    await meet(by_http, server)
+    return handler

@@ -1,7 +1,7 @@
-"""The magic socket: one virtual socket over UDP and relays, addressed by public key.
+"""The magic socket: one virtual socket over every transport, addressed by public key.
 
 mapped.py      the fake IPv6 addresses QUIC knows endpoints and relay paths by
-transports/    ip.py (UDP), relay.py (WebSockets to relays)
+transports/    ip.py (UDP), relay.py (WebSockets to relays), custom.py (what a program adds)
 udp.py         one UDP socket: batches in, batches out
 remote.py      what is known of each remote endpoint: its addresses, and where they came from
 socket.py      the switchboard: which transport a datagram leaves through

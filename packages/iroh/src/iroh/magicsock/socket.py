@@ -2,6 +2,7 @@
 
     SocketAddr      -> UDP
     RelayPathAddr   -> that relay
+    CustomPathAddr  -> the custom transport that reaches it
     MixedAddr       -> every known address of the endpoint, until one of them has answered
 
 A datagram that finds no transport is lost, as on any network: QUIC repairs it.
@@ -15,8 +16,15 @@ from dataclasses import replace
 
 from iroh.magicsock.direct_addrs import DirectAddresses
 from iroh.magicsock.driver import ConnectionDriver
-from iroh.magicsock.mapped import MappedAddr, MappedAddrs, MixedAddr, RelayPathAddr
+from iroh.magicsock.mapped import (
+    CustomPathAddr,
+    MappedAddr,
+    MappedAddrs,
+    MixedAddr,
+    RelayPathAddr,
+)
 from iroh.magicsock.remote import Lookup, RemoteMap
+from iroh.magicsock.transports.custom import CustomTransport, CustomTransports
 from iroh.magicsock.transports.ip import IpTransport
 from iroh.magicsock.transports.relay import RelayResolver, RelayTransport
 from iroh.metrics import SocketMetrics
@@ -49,8 +57,12 @@ class MagicSock:
         resolver: RelayResolver | None = None,
         default_binds: bool = True,
         rng: Callable[[int], bytes] = os.urandom,
+        custom_transports: Sequence[CustomTransport] = (),
     ) -> None:
-        """Bind the sockets. relay_map None: no relay is ever used. Raises BindError."""
+        """Bind the sockets. relay_map None: no relay is ever used. Raises BindError.
+
+        The custom transports are not opened: `await self.custom.start()` does that.
+        """
         loop = asyncio.get_running_loop()
         metrics = self._metrics = SocketMetrics()
         self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
@@ -62,6 +74,7 @@ class MagicSock:
             self.relay = RelayTransport(
                 secret_key, relay_map, self.mapped, self._deliver, resolver, metrics
             )
+        self.custom = CustomTransports(custom_transports, self.mapped, self._deliver, metrics)
         self.dropped_no_transport = 0
         self.direct = DirectAddresses(_configured_v4_port(bind_addrs))
         """Where we are reached without a relay. Whoever changes it calls `direct_changed`."""
@@ -77,7 +90,9 @@ class MagicSock:
     async def close(self) -> None:
         """Let what is queued leave, then release every socket. Takes a few seconds at most."""
         try:
-            await asyncio.gather(self._end_lookups(), self.ip.flush(), self._end_relays())
+            await asyncio.gather(
+                *(self._end_lookups(), self.ip.flush(), self._end_relays(), self.custom.close())
+            )
         finally:
             self.ip.close()
 
@@ -93,8 +108,9 @@ class MagicSock:
             await self.relay.close()
 
     def abort(self) -> None:
-        """Release the UDP sockets at once; for an endpoint whose loop is gone."""
+        """Release the sockets at once; for an endpoint whose loop is gone."""
         self.ip.close()
+        self.custom.abort()
 
     def counters(self) -> SocketMetrics:
         """Return a copy of the counters."""
@@ -105,30 +121,28 @@ class MagicSock:
     def send(self, batches: Sequence[Datagrams]) -> None:
         """Send each batch through the transport that its remote address names."""
         for batch in batches:
-            remote = batch.remote
-            if isinstance(remote, SocketAddr):
-                sent = self.ip.send(batch)
-            elif isinstance(remote, RelayPathAddr):
-                sent = self.relay is not None and self.relay.send(batch)
-            elif isinstance(remote, MixedAddr):
-                sent = self._fan_out(remote, batch)
-            else:
-                sent = False  # a custom transport that is not there
-            if not sent:
+            if not self._send(batch):
                 self.dropped_no_transport += len(batch)
+
+    def _send(self, batch: Datagrams) -> bool:
+        remote = batch.remote
+        if isinstance(remote, SocketAddr):
+            return self.ip.send(batch)
+        if isinstance(remote, RelayPathAddr):
+            return self.relay is not None and self.relay.send(batch)
+        if isinstance(remote, CustomPathAddr):
+            return self.custom.send(batch)
+        return isinstance(remote, MixedAddr) and self._fan_out(remote, batch)
 
     def _fan_out(self, remote: MixedAddr, batch: Datagrams) -> bool:
         state = self.remotes.find(remote.key)
         if state is None:
             return False
         sent = False
-        for target in state.targets(self.direct.get()):
+        for target in state.targets([*self.direct.get(), *self.custom.local_addrs()]):
             address = self.path_address(remote.key, target)
             copy = Datagrams(address, batch.data, batch.segment_size, batch.ecn)
-            if isinstance(target, SocketAddr):
-                sent = self.ip.send(copy) or sent
-            elif self.relay is not None and isinstance(target, RelayUrl):
-                sent = self.relay.send(copy) or sent
+            sent = self._send(copy) or sent
         return sent
 
     def _deliver(self, batches: Sequence[Datagrams]) -> None:
@@ -179,6 +193,8 @@ class MagicSock:
                 was_direct = True
             elif isinstance(address, RelayPathAddr):
                 metrics.paths_relay += 1
+            elif isinstance(address, CustomPathAddr):
+                metrics.paths_custom += 1
 
         def moved(address: Address) -> None:
             remote.select(driver, self.transport_addr(address))

@@ -1,1 +1,1 @@
-"""What carries datagrams: UDP (ip.py) and relays (relay.py)."""
+"""What carries datagrams: UDP (ip.py), relays (relay.py), and what a program adds (custom.py)."""
