@@ -42,7 +42,7 @@ from iroh.errors import (
 from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
 from iroh.magicsock.transports.custom import CustomTransport
 from iroh.metrics import CounterStats
-from iroh.options import EndpointBuilder, EndpointOptions, Preset
+from iroh.options import BindOpts, EndpointBuilder, EndpointOptions, Preset
 from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
 from iroh.presets import preset_minimal, preset_n0, preset_n0_disable_relay
 from iroh.quic.config import TransportConfig
@@ -82,6 +82,7 @@ __all__ = [
     "AddrFilter",
     "BiStream",
     "BindError",
+    "BindOpts",
     "CallbackError",
     "Closed",
     "ConnectError",

@@ -81,7 +81,7 @@ class EndpointCore:
             self.secret_key,
             self._lookup,
             self.relay_map,
-            config.bind_addrs,
+            config.binds,
             self._relay_resolver,
             config.default_binds,
             custom_transports=config.custom_transports,

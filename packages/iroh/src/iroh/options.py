@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from iroh.errors import ConsumedError
+from iroh.magicsock.binds import Bind, BindOpts, add_bind
 from iroh.magicsock.transports.custom import CustomTransport
 from iroh.quic.config import TransportConfig
 from iroh.relay_mode import RelayMode
@@ -16,7 +17,14 @@ if TYPE_CHECKING:
     from iroh.resolver import DnsResolver
     from iroh.router import ProtocolCreator
 
-__all__ = ["EndpointBuilder", "EndpointConfig", "EndpointOptions", "Preset", "PresetLike"]
+__all__ = [
+    "BindOpts",
+    "EndpointBuilder",
+    "EndpointConfig",
+    "EndpointOptions",
+    "Preset",
+    "PresetLike",
+]
 
 
 class Preset:
@@ -74,7 +82,7 @@ class EndpointConfig:
     secret_key: SecretKey | None = None
     alpns: tuple[bytes, ...] = ()
     relay_mode: RelayMode = field(default_factory=RelayMode.disabled)
-    bind_addrs: list[SocketAddr] = field(default_factory=list)
+    binds: list[Bind] = field(default_factory=list)
     default_binds: bool = True
     address_lookup: "list[AddressLookup]" = field(default_factory=list)
     dns_resolver: "DnsResolver | None" = None
@@ -131,14 +139,22 @@ class EndpointBuilder:
 
     def bind_addr(self, addr: str) -> None:
         """Bind the UDP socket of this address's family to it, "ip:port"."""
-        self.config.bind_addrs.append(SocketAddr.parse(addr))
+        self.bind_addr_with_opts(addr, BindOpts())
+
+    def bind_addr_with_opts(self, addr: str, opts: BindOpts) -> None:
+        """Bind one more UDP socket to "ip:port", for a subnet or as a default route.
+
+        Default routes come last, at most one in a family; it takes the place of the built-in
+        socket. Raises InvalidInputError, AddrParseError.
+        """
+        add_bind(self.config.binds, SocketAddr.parse(addr), opts)
 
     def clear_ip_transports(self) -> None:
         """Bind no UDP socket but those that `bind_addr` asks for after this.
 
         None at all is fine where there are relays: the endpoint then has relayed paths only.
         """
-        self.config.bind_addrs.clear()
+        self.config.binds.clear()
         self.config.default_binds = False
 
     def address_lookup(self, service: "AddressLookup") -> None:

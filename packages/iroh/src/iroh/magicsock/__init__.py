@@ -7,6 +7,6 @@ remote.py      what is known of each remote endpoint: its addresses, and where t
 socket.py      the switchboard: which transport a datagram leaves through
 driver.py      the engine's clock and doorbell: feeds `iroh.quic`, sleeps until it has to act
 home.py        which relay is our home
-local_addrs.py the addresses of this machine
+binds.py       which UDP sockets are bound, and which one a datagram leaves by
 direct_addrs.py  where peers may reach us without a relay, by source
 """

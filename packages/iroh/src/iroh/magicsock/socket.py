@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from iroh.magicsock.binds import Bind
 from iroh.magicsock.direct_addrs import DirectAddresses
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.mapped import (
@@ -53,7 +54,7 @@ class MagicSock:
         secret_key: SecretKey,
         lookup: Lookup,
         relay_map: RelayMap | None,
-        bind_addrs: Sequence[SocketAddr] = (),
+        binds: Sequence[Bind] = (),
         resolver: RelayResolver | None = None,
         default_binds: bool = True,
         rng: Callable[[int], bytes] = os.urandom,
@@ -68,7 +69,7 @@ class MagicSock:
         self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
         self.mapped = MappedAddrs(rng)
         self.remotes = RemoteMap(lookup, loop.time)
-        self.ip = IpTransport(self._deliver, bind_addrs, metrics, default_binds)
+        self.ip = IpTransport(self._deliver, binds, metrics, default_binds)
         self.relay: RelayTransport | None = None
         if relay_map is not None:
             self.relay = RelayTransport(
@@ -76,7 +77,7 @@ class MagicSock:
             )
         self.custom = CustomTransports(custom_transports, self.mapped, self._deliver, metrics)
         self.dropped_no_transport = 0
-        self.direct = DirectAddresses(_configured_v4_port(bind_addrs))
+        self.direct = DirectAddresses(_configured_v4_port(binds))
         """Where we are reached without a relay. Whoever changes it calls `direct_changed`."""
         self.direct.set_local(self.ip.direct_addresses())
         self.on_addr_changed: Callable[[], None] = lambda: None
@@ -214,5 +215,5 @@ class MagicSock:
         inbox.at_end(ended)
 
 
-def _configured_v4_port(bind_addrs: Sequence[SocketAddr]) -> int:
-    return next((addr.port for addr in bind_addrs if addr.is_ipv4), 0)
+def _configured_v4_port(binds: Sequence[Bind]) -> int:
+    return next((bind.addr.port for bind in binds if bind.addr.is_ipv4), 0)

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 BUFFER_BYTES = 7_340_032  # asked of the kernel for each direction (noq-udp: 7 MiB)
 MAX_GSO_SEGMENTS = 44  # 44 x 1452 bytes stay below the 65,535 of one UDP send
 _READS_PER_WAKE = 32  # then other sockets and timers get their turn
+_READS_AT_END = 64  # times that, before a socket is replaced
 _SEND_QUEUE = 256  # batches waiting for a full kernel buffer; then the oldest is dropped
 _MAX_DATAGRAM = 65_535
 
@@ -94,6 +95,36 @@ class UdpSocket:
         """The socket of the operating system."""
         return self._sock
 
+    @property
+    def closed(self) -> bool:
+        """Whether the port was released."""
+        return self._sock.fileno() < 0
+
+    def replace(self, sock: socket.socket) -> None:
+        """Go on with another socket of the same family, and close the present one.
+
+        What it has received is delivered first; what is queued leaves by the new one.
+        """
+        loop = self._loop
+        if loop is not None:
+            for _ in range(_READS_AT_END):
+                if self.closed or not self._readable():
+                    break
+            if self.closed:  # by whom we delivered to
+                sock.close()
+                return
+            loop.remove_reader(self._sock)
+            loop.remove_writer(self._sock)
+        self._sock.close()
+        self._sock = sock
+        self._gso = self._linux
+        self.local_addr = self._name()
+        self._configure()
+        if loop is not None:
+            loop.add_reader(sock, self._readable)
+            if self._queue:
+                loop.add_writer(sock, self._writable)
+
     async def flush(self) -> None:
         """Wait until the kernel has taken what is queued, or the socket is closed."""
         while self._queue and self._loop is not None:
@@ -143,13 +174,16 @@ class UdpSocket:
 
     # -- receive -------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Receive and deliver; say whether there may be more."""
+        more = True
         batches: list[Datagrams] = []
         receive = self._receive_message if self._linux else self._receive_plain
         for _ in range(_READS_PER_WAKE):
             try:
                 batch = receive()
             except (BlockingIOError, InterruptedError):
+                more = False
                 break
             except OSError as error:  # Windows reports ICMP errors of earlier sends here
                 logger.debug("receive on %s: %s", self.local_addr, error)
@@ -158,6 +192,7 @@ class UdpSocket:
                 batches.append(batch)
         if batches:
             self._on_batches(batches)
+        return more
 
     def _receive_message(self) -> Datagrams | None:
         size, ancillary, _flags, source = self._sock.recvmsg_into((self._buffer,), 128)
