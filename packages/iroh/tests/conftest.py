@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from iroh import Connection, Endpoint, presets
+from iroh import Connection, Endpoint, EndpointAddr, PublicKey, presets
 
 ALPN = b"test/0"
 Bind = Callable[..., Awaitable[Endpoint]]
@@ -37,13 +37,15 @@ async def connect(bind) -> Callable[..., Awaitable[tuple[Connection, Connection]
     return connect
 
 
-async def meet(client: Endpoint, server: Endpoint) -> tuple[Connection, Connection]:
-    """Dial and accept at once."""
+async def meet(
+    client: Endpoint, server: Endpoint, addr: EndpointAddr | PublicKey | None = None
+) -> tuple[Connection, Connection]:
+    """Dial, at `addr` if it is given, and accept at once."""
 
     async def accept() -> Connection:
         incoming = await server.accept_next()
         assert incoming is not None
         return await incoming
 
-    dialled, accepted = await asyncio.gather(client.connect(server.addr(), ALPN), accept())
+    dialled, accepted = await asyncio.gather(client.connect(addr or server.addr(), ALPN), accept())
     return dialled, accepted

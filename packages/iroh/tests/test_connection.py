@@ -1,6 +1,5 @@
 import asyncio
 import copy
-import dataclasses
 import gc
 import pickle
 
@@ -10,16 +9,11 @@ from iroh import (
     ConnectionLostError,
     DatagramError,
     IrohErrorKind,
-    PathChangeCallback,
     PathEvent,
-    PathEventCallback,
-    PathSnapshot,
-    PathStatsRecord,
     Side,
     StreamError,
     TransportConfig,
 )
-from iroh.paths import changes
 
 
 async def test_both_ends_know_each_other(connect) -> None:
@@ -209,86 +203,6 @@ async def test_asking_after_the_end_is_harmless(connect) -> None:
     assert client.datagram_send_buffer_space() >= 0
     assert client.side() is Side.CLIENT
     assert "closed" in repr(client)
-
-
-async def test_paths_can_be_watched_until_the_end(connect) -> None:
-    client, server = await connect()
-    updates = client.watch_paths()
-    seen = [await anext(updates)]
-    server.close()
-    seen += [paths async for paths in updates]
-    assert len(seen[0]) == 1
-    assert seen[-1] == []
-
-
-async def test_path_events_end_with_the_paths(connect) -> None:
-    client, server = await connect()
-    events = client.watch_path_events()
-    server.close()
-    (event,) = [event async for event in events]
-    assert event.is_closed()
-    assert event.is_CLOSED()
-    assert not event.is_opened()
-    assert event.id == "0"
-    assert event.remote_addr.startswith("127.0.0.1:")
-    assert event.last_stats.current_mtu >= 1200
-    assert isinstance(event, PathEvent)
-    assert repr(event).startswith("PathEvent.CLOSED(id='0'")
-
-
-async def test_path_callbacks(connect) -> None:
-    client, server = await connect()
-    paths, events, told = [], [], asyncio.Event()
-
-    class Paths(PathChangeCallback):
-        async def on_change(self, now) -> None:
-            paths.append(now)
-            told.set()
-
-    class Events(PathEventCallback):
-        async def on_event(self, event) -> None:
-            events.append(event)
-            told.set()
-
-    handles = client.watch_paths(Paths()), client.watch_path_events(Events())
-    await told.wait()
-    assert [path.is_selected for path in paths[0]] == [True]
-    assert events == []
-    server.close()
-    while not events:
-        told.clear()
-        await told.wait()
-    for handle in handles:
-        await handle.stop()
-    assert paths[-1] == []
-
-
-def path(number: int, remote: str, selected: bool = False) -> PathSnapshot:
-    stats = PathStatsRecord(**{field.name: number for field in dataclasses.fields(PathStatsRecord)})
-    return PathSnapshot(
-        id=str(number),
-        is_selected=selected,
-        remote_addr=remote,
-        is_ip=False,
-        is_relay="://" in remote,
-        rtt_ms=1,
-        stats=stats,
-    )
-
-
-def test_the_events_between_two_states() -> None:
-    relay, direct = "https://relay.example/", "192.0.2.1:1"
-    where = {"id": "1", "remote_addr": direct, "local_addr": "unknown"}
-    assert changes([path(0, relay, True)], [path(0, relay, True)]) == []
-    assert changes([path(0, relay, True)], [path(0, relay), path(1, direct, True)]) == [
-        PathEvent.OPENED(**where),
-        PathEvent.SELECTED(**where),
-    ]
-    (closed, selected) = changes([path(0, relay), path(1, direct, True)], [path(0, relay, True)])
-    assert closed == PathEvent.CLOSED(**where, last_stats=path(1, direct).stats)
-    assert selected == PathEvent.SELECTED(id="0", remote_addr=relay, local_addr=relay)
-    moved = changes([path(0, relay, True)], [path(0, direct, True)])
-    assert [type(event).__name__ for event in moved] == ["CLOSED", "OPENED", "SELECTED"]
 
 
 def test_an_enum_of_variants_has_no_instances_of_its_own() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 from iroh_base import EndpointAddr, IrohError, Watcher
 
 if TYPE_CHECKING:
-    from iroh.paths import PathEvent, PathSnapshot
+    from iroh.path_events import PathEvent
+    from iroh.path_snapshot import PathSnapshot
     from iroh_relay.client import RelayStatus
 
 logger = logging.getLogger(__name__)

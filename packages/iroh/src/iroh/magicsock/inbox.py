@@ -8,7 +8,8 @@ what the peer may open at once, the datagrams by the transport's buffer size and
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
+from weakref import WeakSet
 
 from iroh.magicsock.waiters import Waiters
 from iroh.quic import events as ev
@@ -34,6 +35,13 @@ class SenderEnd:
         self.stop_code: int | None = None
 
 
+class PathListener(Protocol):
+    """Who wants to know each change of the paths."""
+
+    def paths_changed(self) -> None:
+        """Look at the paths: something about them is different."""
+
+
 class Inbox:
     """The application's view of a connection's life. Nothing here touches the engine.
 
@@ -52,6 +60,8 @@ class Inbox:
         """Told of each further path: it could carry the data."""
         self.path_changes: Watchable[int] = Watchable(0, create_future)
         """Counts the changes of the paths; closed with the connection."""
+        self.path_listeners: WeakSet[PathListener] = WeakSet()
+        """Told of each change of the paths as it happens, also of the end."""
         self.senders: dict[int, SenderEnd] = {}
         """How the sending halves ended that somebody holds, by stream id."""
         self.datagrams_dropped = 0
@@ -135,7 +145,7 @@ class Inbox:
         acts, self._at_end = self._at_end, []
         for act in acts:
             act()
-        self._count_path_change()
+        self.paths_changed()
         self.path_changes.close()
 
     def _on_alpn(self, event: ev.HandshakeDataReady) -> None:
@@ -187,17 +197,22 @@ class Inbox:
         self.remote = event.remote
         if self.on_path_changed is not None:
             self.on_path_changed(event.remote)
-        self._count_path_change()
+        self.paths_changed()
 
     def _on_established(self, event: pe.PathEstablished) -> None:
         if self.on_path_opened is not None:
             self.on_path_opened(event.remote)
-        self._count_path_change()
+        self.paths_changed()
 
     def _on_other_path_event(self, _event: ev.Event) -> None:
-        self._count_path_change()
+        self.paths_changed()
 
-    def _count_path_change(self) -> None:
+    def paths_changed(self) -> None:
+        """Tell who follows the paths. For whoever changed which one carries the data: that is no
+        event of the engine's.
+        """
+        for listener in tuple(self.path_listeners):
+            listener.paths_changed()
         self.path_changes.set(self.path_changes.get() + 1)
 
     def _on_closed(self, event: ev.Closed) -> None:

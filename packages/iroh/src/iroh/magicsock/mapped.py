@@ -15,7 +15,7 @@ import ipaddress
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from iroh_base import CustomAddr, PublicKey, RelayUrl
+from iroh_base import CustomAddr, PublicKey, RelayUrl, SocketAddr, TransportAddr
 
 MAPPED_PREFIX = bytes.fromhex("fd15070a510b")
 MAPPED_PORT = 12345  # iroh MAPPED_PORT
@@ -75,6 +75,15 @@ class CustomPathAddr(MappedAddr[CustomAddr]):
     """An address of a custom transport."""
 
     __slots__ = ()
+
+
+def transport_addr(address: object) -> TransportAddr | None:
+    """Return the transport address behind what QUIC calls it; None for "any path"."""
+    if isinstance(address, SocketAddr):
+        return address
+    if isinstance(address, RelayPathAddr):
+        return address.url
+    return address.key if isinstance(address, CustomPathAddr) else None
 
 
 A = TypeVar("A", MixedAddr, RelayPathAddr, CustomPathAddr)

@@ -19,10 +19,10 @@ from iroh.magicsock.direct_addrs import DirectAddresses
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.mapped import (
     CustomPathAddr,
-    MappedAddr,
     MappedAddrs,
     MixedAddr,
     RelayPathAddr,
+    transport_addr,
 )
 from iroh.magicsock.remote import Lookup, RemoteMap
 from iroh.magicsock.transports.custom import CustomTransport, CustomTransports
@@ -161,13 +161,7 @@ class MagicSock:
 
     def transport_addr(self, address: Address) -> TransportAddr | None:
         """Return the transport address behind what QUIC calls it; None for "any path"."""
-        if isinstance(address, SocketAddr):
-            return address
-        if isinstance(address, RelayPathAddr):
-            return address.url
-        if isinstance(address, MappedAddr) and isinstance(address.key, CustomAddr):
-            return address.key
-        return None
+        return transport_addr(address)
 
     def direct_changed(self) -> None:
         """Act on other direct addresses: tell the endpoint."""

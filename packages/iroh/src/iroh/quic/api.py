@@ -59,6 +59,8 @@ class PathInfo:
     remote: Address
     is_selected: bool
     stats: PathStats
+    local: Address | None = None
+    """Our own address on it, None while unknown."""
 
 
 class Connection(ABC):
@@ -177,6 +179,10 @@ class Connection(ABC):
     @abstractmethod
     def paths(self) -> list[PathInfo]:
         """The open paths."""
+
+    @abstractmethod
+    def path_stats(self, path_id: int) -> PathStats | None:
+        """Totals of a path, open, given up or of a closed connection; None once it is forgotten."""
 
     @abstractmethod
     def export_keying_material(self, length: int, label: bytes, context: bytes) -> bytes:

@@ -157,9 +157,14 @@ class Connection(Commands):
             return []
         best = self._p.choice.best()
         return [
-            PathInfo(path.path_id, path.remote, path is best, path_stats(path))
+            PathInfo(path.path_id, path.remote, path is best, path_stats(path), path.local)
             for path in self._p.paths
         ]
+
+    def path_stats(self, path_id: int) -> PathStats | None:
+        """Totals of a path, given up or not."""
+        path = self._p.paths.get(path_id)
+        return None if path is None else path_stats(path)
 
     def export_keying_material(self, length: int, label: bytes, context: bytes) -> bytes:
         """Bytes both ends can derive and nobody else."""

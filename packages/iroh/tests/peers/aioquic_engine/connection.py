@@ -22,7 +22,7 @@ from aioquic_engine.commands import ConnectionCommands, check_code
 from aioquic_engine.core import Core
 from aioquic_engine.shared import Shared
 from aioquic_engine.signals import Signals
-from iroh.quic.api import ConnectionStats, PathInfo
+from iroh.quic.api import ConnectionStats, PathInfo, PathStats
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.errors import CloseReason, LocallyClosed
@@ -172,13 +172,16 @@ class AioquicConnection(ConnectionCommands):
         """The one path."""
         if self._core.is_terminated:
             return []
-        stats = self._core.measure_path(
+        return [PathInfo(0, self.remote, True, self.path_stats(0))]
+
+    def path_stats(self, path_id: int) -> PathStats:
+        """Totals of the one path."""
+        return self._core.measure_path(
             udp_tx_datagrams=self._tx_datagrams,
             udp_tx_bytes=self._tx_bytes,
             udp_rx_datagrams=self._rx_datagrams,
             udp_rx_bytes=self._rx_bytes,
         )
-        return [PathInfo(0, self.remote, True, stats)]
 
     # -- for the endpoint ----------------------------------------------------------------------
 
