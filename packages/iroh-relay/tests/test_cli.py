@@ -1,6 +1,7 @@
 """The program as its users run it: a process, its one line, its exit status."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -70,7 +71,7 @@ async def test_serves_until_a_signal(number: signal.Signals) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 async def test_the_file_says_where(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
-    file.write_text('http_bind_addr = "127.0.0.1:0"\ncolour = "blue"\n')
+    file.write_text('http_bind_addr = "127.0.0.1:0"\nenable_metrics = false\ncolour = "blue"\n')
     process = await start("-c", str(file))
     host, _ = await listening(process)
     assert host == "127.0.0.1"
@@ -87,12 +88,59 @@ async def test_version_and_help() -> None:
     assert "--config-path" in out
 
 
-async def test_no_tls_is_said_and_not_pretended(tmp_path: Path) -> None:
-    assert "TLS is not in this version yet" in await failed()
+async def test_without_a_file_it_says_what_to_give(tmp_path: Path) -> None:
+    assert "give a configuration file" in await failed()
     assert "iroh-relay --dev" in await failed("--http-bind-addr", "127.0.0.1:0")
     file = tmp_path / "relay.toml"
-    file.write_text('[tls]\ncert_mode = "Manual"\n')
-    assert "has a [tls] table, but TLS is not in this version" in await failed("-c", str(file))
+    file.write_text(f'[tls]\ncert_mode = "Manual"\ncert_dir = "{tmp_path}"\n')
+    assert f"cannot read {tmp_path}/default.crt: No such file" in await failed("-c", str(file))
+    file.write_text('[tls]\ncert_mode = "LetsEncrypt"\nhostname = "a"\ncontact = "b"\n')
+    assert "not in this version yet; let certbot" in await failed("-c", str(file))
+
+
+async def test_check_names_each_problem_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('enable_relay = 1\n\ncolour = "blue"\naccess = "nobody"\n')
+    status, out, err = await run("check", str(file))
+    assert (status, err) == (1, "")
+    assert out.splitlines() == [
+        f"{file}:1: enable_relay must be a boolean, not an integer",
+        f"{file}:3: warning: colour is no key of a relay and has no effect",
+        f"{file}:4: access must be one of everyone, allowlist, denylist, shared_token, http, "
+        "not 'nobody'",
+    ]
+    file.write_text('access.shared_token = ["a"]\n')
+    assert await run("check", str(file)) == (0, f"{file}: the relay can run with it\n", "")
+    assert "cannot read" in await failed("check", str(tmp_path / "none.toml"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+async def test_a_file_that_is_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    address = 'http_bind_addr = "127.0.0.1:0"\nenable_metrics = false\n'
+    file.write_text(address)
+    process = await start("-c", str(file), "--log-format", "json")
+    await listening(process)
+    for text, news in (
+        ("access.allowlist = []\n", "configuration read again, 0 connections ended"),
+        ("access = 1\n", "relay.toml:3: access must be a table, not an integer; everything stays"),
+        ("enable_quic_addr_discovery = true\n", "of the changes only `access` and"),
+    ):
+        file.write_text(address + text)
+        process.send_signal(signal.SIGHUP)
+        assert news in await logged(process)
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
+
+
+async def logged(process: Process) -> str:
+    """The message of the next line of a log in JSON."""
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        entry = json.loads(await process.stderr.readline())
+    assert entry.keys() == {"time", "level", "logger", "message"}
+    return str(entry["message"])
 
 
 async def test_a_port_in_use() -> None:

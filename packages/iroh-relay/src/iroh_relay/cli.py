@@ -2,23 +2,26 @@
 
     iroh-relay --dev                       plain HTTP on [::]:3340, for trying things out
     iroh-relay --config-path relay.toml    as the file says
+    iroh-relay check relay.toml            each problem of the file with its line
 
 One line on standard output says that the relay is ready, and where; the log is on standard error:
 
     iroh-relay listening on http://[::]:3340
 
     exit status 0    stopped by SIGINT or SIGTERM, or help and version were asked for
+    exit status 1    `check` found problems
     exit status 2    could not run as asked; one line on stderr says why and what to do
 
-Source of options: iroh-relay `main.rs` (`Cli`).
+Source of options: iroh-relay `main.rs` (`Cli`); `check` and `--log-format` are ours.
 """
 
 import argparse
 import asyncio
-import contextlib
+import json
 import logging
-import signal
+import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -27,30 +30,27 @@ from iroh_base.addr import SocketAddr
 from iroh_base.errors import IrohError
 
 from . import __version__
-from .config_file import ConfigError, FileConfig, load_config, parse_addr
-from .server import RelayServer, RelayServerConfig
+from .config import ConfigError, addr_of, check_config
+from .program import Program
 
 __all__ = ["main"]
 
-logger = logging.getLogger("iroh_relay")
-
-_DEV_ADDR: Final = SocketAddr("::", 3340)
-"""`http_bind_addr` with --dev (`DEV_MODE_HTTP_PORT`)."""
-_DEFAULT_ADDR: Final = SocketAddr("::", 80)
+_FOUND_PROBLEMS: Final = 1
 _FAILED: Final = 2
-_NO_TLS: Final = "TLS is not in this version yet; for a relay without TLS run `iroh-relay --dev`"
+_NO_FILE: Final = (
+    "give a configuration file with --config-path; for a relay without TLS, to try things out, "
+    "run `iroh-relay --dev`"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these arguments (default: the process's); returns the exit status."""
     options = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    _set_up_log(options)
     try:
-        asyncio.run(_serve(_relay_config(options)))
+        if options.command == "check":
+            return _check(options.file)
+        asyncio.run(_program(options).run(_ready))
     except IrohError as error:
         sys.stderr.write(f"iroh-relay: {error}\n")
         return _FAILED
@@ -61,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="iroh-relay", description="A relay server of the iroh network."
+        prog="iroh-relay",
+        description="A relay server of the iroh network.",
+        epilog="SIGHUP reads the file again: access, rate limit and certificates change without "
+        "dropping clients.",
     )
     parser.add_argument(
         "--dev",
@@ -82,38 +85,77 @@ def _parser() -> argparse.ArgumentParser:
         help="listen here, whatever the file says; HOST is an IP address, PORT 0 means any",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log what clients do")
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: one object per line, for log collectors",
+    )
     parser.add_argument("-V", "--version", action="version", version=f"iroh-relay {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="{check}")
+    check = commands.add_parser("check", help="name each problem of a file with its line")
+    check.add_argument("file", type=Path)
     return parser
 
 
-def _relay_config(options: argparse.Namespace) -> RelayServerConfig:
+def _program(options: argparse.Namespace) -> Program:
     """What to run. Raises `ConfigError` if that is nothing, or nothing that we can."""
     if options.config_path is None and not options.dev:
-        raise ConfigError(_NO_TLS)
-    file = FileConfig() if options.config_path is None else load_config(options.config_path)
-    if file.has_tls and not options.dev:
-        raise ConfigError(f"{options.config_path} has a [tls] table, but {_NO_TLS}")
-    if not file.enable_relay:
-        raise ConfigError(
-            "there is nothing to serve: `enable_relay` is false and this version has no other "
-            "service; set it to true"
-        )
-    if options.http_bind_addr is not None:
-        addr = parse_addr(options.http_bind_addr, "--http-bind-addr")
-    else:
-        addr = file.http_bind_addr or (_DEV_ADDR if options.dev else _DEFAULT_ADDR)
-    return RelayServerConfig(http_bind_addr=addr)
+        raise ConfigError(_NO_FILE)
+    return Program(options.config_path, dev=options.dev, http_addr=_http_addr(options))
 
 
-async def _serve(config: RelayServerConfig) -> None:
-    """Serve until a signal says stop."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt does it
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
-    async with RelayServer(config) as server:
-        sys.stdout.write(f"iroh-relay listening on http://{server.http_addr}\n")
-        sys.stdout.flush()  # for whoever waits for this line
-        await stop.wait()
-        logger.info("iroh-relay stopping")
+def _http_addr(options: argparse.Namespace) -> SocketAddr | None:
+    if options.http_bind_addr is None:
+        return None
+    try:
+        return addr_of(options.http_bind_addr)
+    except ValueError as error:
+        raise ConfigError(f"--http-bind-addr {error}") from error
+
+
+def _ready(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()  # for whoever waits for this line
+
+
+def _check(path: Path) -> int:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    _, problems = check_config(raw, os.environ)
+    for problem in problems:
+        sys.stdout.write(f"{problem.located(str(path))}\n")
+    if all(problem.is_warning for problem in problems):
+        sys.stdout.write(f"{path}: the relay can run with it\n")
+        return 0
+    return _FOUND_PROBLEMS
+
+
+# -- the log ------------------------------------------------------------------------------------
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object per record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`time` is RFC 3339, UTC."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def _set_up_log(options: argparse.Namespace) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(_JsonLines() if options.log_format == "json" else plain)
+    level = logging.DEBUG if options.verbose else logging.INFO
+    logging.basicConfig(level=level, handlers=[handler])

@@ -75,13 +75,19 @@ class Peer:
     ) -> Self:
         """Connect and read the answer to the upgrade request into `head`."""
         peer = await cls.tcp(server)
+        return await peer.upgraded(subprotocols=subprotocols, target=target, headers=headers)
+
+    async def upgraded(
+        self, *, subprotocols: str | None = None, target: str = "/relay", headers: str = ""
+    ) -> Self:
+        """Ask for the upgrade on this connection, and read the answer into `head`."""
         more = f"Sec-WebSocket-Protocol: {subprotocols or offer()}\r\n{headers}"
-        peer.writer.write(GET_RELAY.format(target=target, more=more).encode())
+        self.writer.write(GET_RELAY.format(target=target, more=more).encode())
         async with asyncio.timeout(PATIENCE):
-            peer.head = (await peer.reader.readuntil(b"\r\n\r\n")).decode()
-        if "iroh-relay-v1" in peer.head:
-            peer.version = ProtocolVersion.V1
-        return peer
+            self.head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        if "iroh-relay-v1" in self.head:
+            self.version = ProtocolVersion.V1
+        return self
 
     async def handshake(self, key: SecretKey) -> None:
         """Prove an id; raises what `ClientHandshake` raises."""
@@ -137,7 +143,7 @@ class Peer:
     async def close(self) -> None:
         """Drop the connection."""
         self.writer.close()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(OSError):  # TLS: what the relay said after our goodbye
             await self.writer.wait_closed()
 
 

@@ -1,8 +1,10 @@
 """The relay server: forwards sealed datagrams between endpoints that cannot reach each other."""
 
+from .accept_limit import AcceptLimit
 from .access import ALLOW, DENY, Access, AccessControl, ClientRequest, Everyone
 from .access_modes import Allowlist, Denylist, HttpCallout, SharedToken
 from .bucket import RxLimit
+from .certs import CertFiles, CertificateError, Certificates, SelfSigned
 from .config import RelayServerConfig
 from .errors import ListenError, RelayServerError
 from .metrics import RelayMetrics
@@ -13,9 +15,13 @@ from .stream import Stream
 __all__ = [
     "ALLOW",
     "DENY",
+    "AcceptLimit",
     "Access",
     "AccessControl",
     "Allowlist",
+    "CertFiles",
+    "CertificateError",
+    "Certificates",
     "ClientRequest",
     "Denylist",
     "Everyone",
@@ -27,6 +33,7 @@ __all__ = [
     "RelayServerError",
     "RelayService",
     "RxLimit",
+    "SelfSigned",
     "SharedToken",
     "Stream",
     "UpgradeInfo",

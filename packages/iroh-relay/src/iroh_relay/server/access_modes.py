@@ -14,8 +14,8 @@ What is asked of the web service, and the only answer that means yes:
     Authorization: Bearer <token>               (if one is configured)
 
 A denied client is told "not authorized" and nothing more.
-Source: iroh-relay `main.rs` (`AccessConfig`, `http_access_check`), which sends the first header
-only and waits for ever.
+Source: iroh-relay `main.rs` (`AccessConfig`, `http_access_check_inner`), which waits for ever. The
+first header is the deprecated name of the second.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ MAX_REMEMBERED: Final = 16_384
 _MAX_ANSWER: Final = 64
 """More than this is not `true`, however it goes on."""
 _ID_HEADERS: Final = ("X-Iroh-NodeId", "X-Iroh-Endpoint-Id")
-"""`X_IROH_ENDPOINT_ID` of upstream's code, then the name that its documentation has."""
+"""Upstream sends both, the first for web services that do not know the second yet."""
 
 
 class _Listed:

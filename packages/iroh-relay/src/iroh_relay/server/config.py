@@ -8,12 +8,15 @@ from typing import Final
 
 from iroh_base.addr import SocketAddr
 
+from .accept_limit import AcceptLimit
 from .bucket import RxLimit
 
 __all__ = ["DEFAULT_HTTP_BIND_ADDR", "RelayServerConfig"]
 
 DEFAULT_HTTP_BIND_ADDR: Final = SocketAddr("::", 80)
 """`http_bind_addr` if none is given (`main.rs`, `DEFAULT_HTTP_PORT`)."""
+
+DEFAULT_HTTPS_BIND_ADDR: Final = SocketAddr("::", 443)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,11 @@ class RelayServerConfig:
     http_bind_addr: SocketAddr = DEFAULT_HTTP_BIND_ADDR
     """Where to listen. `[::]` takes IPv4 as well; port 0 means any free port."""
 
+    https_bind_addr: SocketAddr = DEFAULT_HTTPS_BIND_ADDR
+    """Where to listen with TLS, if the server has certificates."""
+    metrics_bind_addr: SocketAddr | None = None
+    """Where to show metrics; None shows none."""
+
     establish_timeout: float = 30.0
     """How long a TCP connection may take to send a request (`ESTABLISH_TIMEOUT`)."""
     handshake_timeout: float = 30.0
@@ -30,6 +38,9 @@ class RelayServerConfig:
     none, and a silent client stays for ever."""
     write_timeout: float = 2.0
     """How long a client may take to accept one frame (`SERVER_WRITE_TIMEOUT`)."""
+    accept_limit: AcceptLimit | None = None
+    """New TCP connections per second (`limits.accept_conn_limit`); None: all that come. Ours:
+    Rust knows the key and does not use it."""
     rx_limit: RxLimit | None = None
     """What is read from one client per second (`limits.client.rx`); None: all it sends.
     `RelayServer.set_rx_limit` changes it while the relay runs."""

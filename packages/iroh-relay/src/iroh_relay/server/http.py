@@ -40,7 +40,7 @@ from .service import RelayService, UpgradeInfo
 from .stream import WebSocketStream
 from .upgrade import UpgradeRefusedError, check_upgrade
 
-__all__ = ["STANDARD_HEADERS", "HttpServer", "RelayHttp"]
+__all__ = ["STANDARD_HEADERS", "CaptiveHttp", "HttpServer", "RelayHttp", "health_page"]
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,8 @@ _INDEX: Final = """<html><body>
 </body></html>
 """
 _ROBOTS: Final = "User-agent: *\nDisallow: /\n"
+_CAPTIVE_TIMEOUT: Final = 30.0
+"""Seconds that an idle connection to the captive-portal listener may stay."""
 _CLOSE_TIMEOUT: Final = 0.5
 """Seconds to wait for the peer's half of a WebSocket close; the connection is given up anyway."""
 
@@ -113,7 +115,7 @@ class RelayHttp:
             "/index.html": _index,
             RELAY_PROBE_PATH: _probe,
             "/robots.txt": _robots,
-            HEALTH_PATH: _health,
+            HEALTH_PATH: health_page,
         }
         if captive:
             self._pages[CAPTIVE_PORTAL_PATH] = _captive
@@ -153,6 +155,25 @@ class RelayHttp:
         return ws
 
 
+class CaptiveHttp(web.Server):
+    """The plain-HTTP listener beside a TLS one: /generate_204, and 404 for everything else."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            self._answer,
+            keepalive_timeout=_CAPTIVE_TIMEOUT,
+            lingering_time=0.0,
+            access_log=None,
+            logger=_aiohttp_logger,
+        )
+
+    async def _answer(self, request: BaseRequest) -> web.StreamResponse:
+        is_portal = request.method == "GET" and request.rel_url.raw_path == CAPTIVE_PORTAL_PATH
+        answer = _captive(request) if is_portal else web.Response(status=404, text="Not Found")
+        answer.headers["Server"] = STANDARD_HEADERS["Server"]
+        return answer
+
+
 def _upgrade_info(request: BaseRequest, version: ProtocolVersion) -> UpgradeInfo:
     return UpgradeInfo(
         version=version,
@@ -174,7 +195,8 @@ def _robots(_: BaseRequest) -> web.Response:
     return web.Response(text=_ROBOTS)
 
 
-def _health(_: BaseRequest) -> web.Response:
+def health_page(_: BaseRequest) -> web.Response:
+    """What says that this process serves, and which version it is."""
     status = {"status": "ok", "version": __version__, "git_hash": "unknown"}
     body = json.dumps(status, separators=(",", ":")).encode()
     return web.Response(body=body, content_type="application/json")

@@ -1,19 +1,31 @@
-"""The listening socket: one for IPv4 and IPv6 together, and errors that say what to do."""
+"""One listening address of the server: a socket, what answers there, and its orderly end.
 
+The socket takes IPv4 and IPv6 together, and its errors say what to do.
+"""
+
+import asyncio
 import errno
 import logging
 import os
 import socket
+import ssl
+from collections.abc import Callable
 from typing import Final
+
+from aiohttp import web
 
 from iroh_base.addr import SocketAddr
 
+from .accept_limit import limited
 from .errors import ListenError
+from .tls import tls_factory
 
-__all__ = ["bound_addr", "listening_socket"]
+__all__ = ["Listener", "bound_addr", "listening_socket"]
 
 logger = logging.getLogger(__name__)
 
+_SHUTDOWN_GRACE: Final = 1.0
+"""Seconds that requests in progress get when the server closes."""
 _BACKLOG: Final = 1024
 _ANY_V6: Final = "::"
 _ANY_V4: Final = "0.0.0.0"
@@ -26,6 +38,59 @@ _ADVICE: Final = {
     "low ports (on Linux: CAP_NET_BIND_SERVICE)",
     errno.EADDRNOTAVAIL: "this machine has no such address; use [::] for all addresses",
 }
+
+
+class Listener:
+    """aiohttp's `server` on an address, with TLS if there is a context."""
+
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        context: ssl.SSLContext | None = None,
+        handshake_timeout: float = 30.0,
+        may_enter: Callable[[], bool] | None = None,
+    ) -> None:
+        self._server = server
+        self._context = context
+        self._handshake_timeout = handshake_timeout
+        self._may_enter = may_enter
+        self._listener: asyncio.Server | None = None
+        self.addr: SocketAddr | None = None
+
+    async def start(self, addr: SocketAddr) -> SocketAddr:
+        """Listen, and give the address that it really is. Raises `ListenError`.
+
+        Cancelling leaves nothing open.
+        """
+        factory: Callable[[], asyncio.BaseProtocol] = self._server
+        if self._context is not None:
+            factory = tls_factory(self._server, self._context, self._handshake_timeout)
+        if self._may_enter is not None:
+            factory = limited(factory, self._may_enter)
+        sock = listening_socket(addr)
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(factory, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        self.addr = bound_addr(sock)
+        return self.addr
+
+    def stop_listening(self) -> None:
+        """Take no new connections."""
+        if self._listener is not None:
+            self._listener.close()
+
+    async def close(self) -> None:
+        """Stop listening and end what is left. Idempotent."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+            self._server.pre_shutdown()  # idle connections need not be waited for
+            await self._server.shutdown(_SHUTDOWN_GRACE)
+            await listener.wait_closed()
+            logger.debug("%s is closed", self.addr)
 
 
 def listening_socket(addr: SocketAddr) -> socket.socket:

@@ -54,6 +54,7 @@ class RelayMetrics:
         "handshakes_denied": "Number of clients that access control refused.",
         "write_timeouts": "Number of clients dropped because they did not take what was sent.",
         "ping_timeouts": "Number of clients dropped because they did not answer a ping.",
+        "http_connections_refused": "Number of connections dropped by the limit of new ones.",
         "inactive_evicted": "Number of displaced connections closed because there were too many.",
     }
     """Every counter and its help text, in the order of output."""
@@ -93,6 +94,7 @@ class RelayMetrics:
     handshakes_denied: int
     write_timeouts: int
     ping_timeouts: int
+    http_connections_refused: int
     inactive_evicted: int
 
     def __init__(self) -> None:

@@ -1,41 +1,55 @@
-"""A whole relay server: the listening socket, the HTTP face, and the relay behind it.
+"""A whole relay server: the listening sockets, what answers there, and the relay behind it.
 
 async with RelayServer(RelayServerConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))) as server:
-    print(server.http_url)
+    print(server.url)
     await server.wait_closed()
+
+    listener    without TLS            with certificates
+    http        the relay, all pages   /generate_204 only: captive portals tamper with plain HTTP
+    https       -                      the relay, all pages
+    metrics     if it has an address: OpenMetrics for Prometheus
 """
 
 import asyncio
 import logging
+import random
 from types import TracebackType
 from typing import Final, Self
+
+from aiohttp import web
 
 from iroh_base.addr import SocketAddr
 from iroh_base.keys import PublicKey
 from iroh_base.relay_url import RelayUrl
 
+from .accept_limit import AcceptBucket
 from .access import AccessControl
 from .bucket import RxLimit
+from .certs import Certificates
 from .config import RelayServerConfig
 from .errors import RelayServerError
-from .http import HttpServer, RelayHttp
-from .listen import bound_addr, listening_socket
+from .http import CaptiveHttp, HttpServer, RelayHttp
+from .listen import Listener
 from .metrics import RelayMetrics
+from .metrics_page import MetricsPage
 from .service import RelayService
 
 __all__ = ["RelayServer"]
 
 logger = logging.getLogger(__name__)
 
-_SHUTDOWN_GRACE: Final = 1.0
-"""Seconds that requests in progress get when the server closes."""
 _LOOPBACK: Final = {"::": "::1", "0.0.0.0": "127.0.0.1"}
+_RESTART_JITTER: Final = (100, 1000)
+"""Milliseconds in which clients are asked to come back after a graceful stop."""
+_RESTART_TRY: Final = 30_000
+"""Milliseconds for which they are asked to try."""
 
 
 class RelayServer:
     """A relay server; `start` and `close` it, or use it as an async context manager.
 
-    `access` decides who may use it (default: everyone). One server starts once.
+    `access` decides who may use it (default: everyone). `certificates` make it a TLS server; they
+    are reloaded by whoever made them. One server starts once.
     """
 
     def __init__(
@@ -43,12 +57,13 @@ class RelayServer:
         config: RelayServerConfig | None = None,
         *,
         access: AccessControl | None = None,
+        certificates: Certificates | None = None,
         metrics: RelayMetrics | None = None,
     ) -> None:
         self.service = RelayService(config, access, metrics)
-        self._http: HttpServer | None = None
-        self._listener: asyncio.Server | None = None
-        self._addr: SocketAddr | None = None
+        self.certificates = certificates
+        self._listeners: dict[str, Listener] = {}
+        self._started = False
         self._closed: asyncio.Event = asyncio.Event()
 
     @property
@@ -58,53 +73,100 @@ class RelayServer:
 
     @property
     def http_addr(self) -> SocketAddr:
-        """The address that the server listens on. Raises `RelayServerError` before `start`."""
-        if self._addr is None:
-            raise RelayServerError("the relay server has not been started")
-        return self._addr
+        """Where it answers plain HTTP. Raises `RelayServerError` before `start`."""
+        return self._addr("http")
+
+    @property
+    def https_addr(self) -> SocketAddr | None:
+        """Where it answers HTTPS; None without certificates."""
+        return self._addr("https") if "https" in self._listeners else None
+
+    @property
+    def metrics_addr(self) -> SocketAddr | None:
+        """Where it shows its metrics; None if nowhere."""
+        return self._addr("metrics") if "metrics" in self._listeners else None
 
     @property
     def http_url(self) -> RelayUrl:
-        """A URL for endpoints on this machine: `http_addr`, or loopback if that is all addresses.
+        """`url`, by the name it had before there was TLS."""
+        return self.url
+
+    @property
+    def url(self) -> RelayUrl:
+        """A URL for endpoints on this machine, of loopback if the relay is on all addresses.
 
         Raises `RelayServerError` before `start`.
         """
-        addr = self.http_addr
-        return RelayUrl(f"http://{addr._replace(ip=_LOOPBACK.get(addr.ip, addr.ip))}")
+        addr = self.https_addr or self.http_addr
+        scheme = "http" if self.https_addr is None else "https"
+        return RelayUrl(f"{scheme}://{addr._replace(ip=_LOOPBACK.get(addr.ip, addr.ip))}")
+
+    def _addr(self, name: str) -> SocketAddr:
+        listener = self._listeners.get(name)
+        if listener is None or listener.addr is None:
+            raise RelayServerError("the relay server has not been started")
+        return listener.addr
 
     async def start(self) -> None:
         """Listen and serve; returns when connections are accepted.
 
-        Raises `ListenError` if the address cannot be had. Cancelling leaves nothing open.
+        Raises `ListenError` if an address cannot be had. Cancelling leaves nothing open.
         """
-        if self._http is not None:
+        if self._started:
             raise RelayServerError("a relay server starts only once")
+        self._started = True
         config = self.service.config
-        sock = listening_socket(config.http_bind_addr)
         try:
-            front = RelayHttp(self.service, captive=True)
-            self._http = HttpServer(front, self.metrics, config.establish_timeout)
-            self._listener = await asyncio.get_running_loop().create_server(self._http, sock=sock)
+            if self.certificates is None:
+                await self._listen("http", self._relay(captive=True), config.http_bind_addr)
+            else:
+                await self._listen("https", self._relay(captive=False), config.https_bind_addr)
+                await self._listen("http", Listener(CaptiveHttp()), config.http_bind_addr)
+            if config.metrics_bind_addr is not None:
+                page = Listener(MetricsPage(self.metrics))
+                await self._listen("metrics", page, config.metrics_bind_addr)
         except BaseException:
-            sock.close()
+            await self.close()
             raise
-        self._addr = bound_addr(sock)
-        logger.debug("relay serves HTTP on %s", self._addr)
+
+    async def _listen(self, name: str, listener: Listener, addr: SocketAddr) -> None:
+        self._listeners[name] = listener
+        logger.debug("relay serves %s on %s", name, await listener.start(addr))
+
+    def _relay(self, *, captive: bool) -> Listener:
+        config, loop = self.service.config, asyncio.get_running_loop()
+        front = RelayHttp(self.service, captive=captive)
+        server: web.Server = HttpServer(front, self.metrics, config.establish_timeout)
+        bucket = None
+        if config.accept_limit is not None:
+            bucket = AcceptBucket(config.accept_limit, loop.time())
+
+        def may_enter() -> bool:
+            if bucket is None or bucket.take(loop.time()):
+                return True
+            self.metrics.http_connections_refused += 1
+            return False
+
+        return Listener(
+            server,
+            context=None if captive or self.certificates is None else self.certificates.context,
+            handshake_timeout=config.establish_timeout,
+            may_enter=None if bucket is None else may_enter,
+        )
 
     async def close(self) -> None:
         """Stop listening, drop all clients, and return when nothing is left; safe to repeat.
 
-        Clients are dropped without a close frame, as by a Rust relay, so that they look for a
-        relay again at once.
+        Clients are told that the relay restarts, and dropped without a close frame, as by a Rust
+        relay, so that they look for a relay again at once.
         """
-        listener, self._listener = self._listener, None
-        if listener is not None and self._http is not None:
-            listener.close()
-            self.service.shutdown()
-            self._http.pre_shutdown()  # idle HTTP connections need not be waited for
-            await self._http.shutdown(_SHUTDOWN_GRACE)
-            await listener.wait_closed()
-            logger.debug("relay on %s is closed", self._addr)
+        listeners, started = list(self._listeners.values()), self._started
+        for listener in listeners:
+            listener.stop_listening()
+        if started:
+            self.service.shutdown(random.randint(*_RESTART_JITTER), _RESTART_TRY)
+        for listener in listeners:
+            await listener.close()
         self._closed.set()
 
     async def wait_closed(self) -> None:

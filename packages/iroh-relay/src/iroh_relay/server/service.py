@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from iroh_base.keys import PublicKey
 
 from ..protos.errors import HandshakeError
+from ..protos.frames import Restarting
 from ..protos.handshake import ServerHandshake
 from ..protos.versions import ProtocolVersion
 from .access import DENY, Access, AccessControl, ClientRequest, Everyone
@@ -112,8 +113,15 @@ class RelayService:
                 ended += 1
         return ended
 
-    def shutdown(self) -> None:
-        """Drop all clients, admitted or not, without a word, so that they reconnect at once."""
+    def shutdown(self, reconnect_in: int | None = None, try_for: int = 0) -> None:
+        """Drop all clients, admitted or not, without a close frame: they reconnect at once.
+
+        reconnect_in, try_for: milliseconds that clients are told of a restart; None tells nothing.
+        """
+        if reconnect_in is not None:
+            frame = Restarting(reconnect_in, try_for).encode()
+            for client in self.clients.connections():
+                client.send_control(frame)
         self.clients.shutdown()
         for stream in list(self._serving):
             stream.close()

@@ -98,8 +98,12 @@ class WebSocketStream:
     def close(self) -> None:
         """Without a WebSocket close frame, as Rust relays do: clients reconnect at once."""
         transport = self._transport
+        if transport.is_closing():
+            return
+        # TLS would wait for the peer's goodbye, however long it takes.
+        waits = transport.get_write_buffer_size() or transport.get_extra_info("sslcontext")
         transport.close()
-        if transport.get_write_buffer_size():
+        if waits:
             asyncio.get_running_loop().call_later(self._grace, transport.abort)
 
     def abort(self) -> None:
