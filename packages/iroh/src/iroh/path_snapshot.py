@@ -16,18 +16,28 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathStatsRecord:
-    """Totals and state of one path. rtt_ms in milliseconds, the rest in bytes or counts."""
+    """Totals and state of one path, by the bindings' names."""
 
     rtt_ms: int
+    """Smoothed round-trip time, milliseconds."""
     udp_tx_datagrams: int
+    """UDP datagrams sent."""
     udp_tx_bytes: int
+    """Bytes of UDP payload sent."""
     udp_rx_datagrams: int
+    """UDP datagrams received."""
     udp_rx_bytes: int
+    """Bytes of UDP payload received."""
     cwnd: int
+    """Congestion window: bytes that may be in flight."""
     congestion_events: int
+    """How often the window was cut."""
     lost_packets: int
+    """Packets declared lost."""
     lost_bytes: int
+    """Bytes of those packets."""
     current_mtu: int
+    """The largest UDP payload known to pass, bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

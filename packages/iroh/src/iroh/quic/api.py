@@ -31,24 +31,34 @@ Rng = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class ConnectionStats:
-    """Totals of one connection."""
+    """Totals of one connection since its start, paths that are gone included."""
 
     udp_tx_datagrams: int = 0
+    """UDP datagrams sent, those that were lost on the way too."""
     udp_tx_bytes: int = 0
+    """Bytes of UDP payload sent: headers, tags, padding, ACKs and what was sent again count."""
     udp_rx_datagrams: int = 0
+    """UDP datagrams received that held a packet of this connection."""
     udp_rx_bytes: int = 0
+    """Bytes of UDP payload received in them."""
     lost_packets: int = 0
+    """Packets declared lost (RFC 9002 section 6.1), MTU probes among them; a few may be late."""
     lost_bytes: int = 0
+    """Bytes of those packets, as they were on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathStats(ConnectionStats):
-    """Totals and present state of one path. rtt in seconds, cwnd and mtu in bytes."""
+    """Totals and present state of one path."""
 
     rtt: float = 0.0
+    """Smoothed round-trip time, seconds (RFC 9002 section 5.3); a guess before the first sample."""
     cwnd: int = 0
+    """Congestion window: bytes that may be in flight."""
     congestion_events: int = 0
+    """How often the window was cut, for losses or ECN marks: at most once per round trip."""
     current_mtu: int = 1200
+    """The largest UDP payload known to pass, bytes."""
 
 
 @dataclass(frozen=True, slots=True)
