@@ -24,6 +24,7 @@ class Conditions:
         of datagrams: a sender that backs off would never see the end of it.)
     reorder: probability of arriving `reorder_by` later, overtaken by others.
     corrupt: probability that one bit is flipped. mark: that ECN-capable becomes CE.
+    drop_marked: ECN-capable datagrams vanish, as at some old routers.
     mtu: larger UDP payloads vanish without a word.
     rate: bytes per second; None without end. queue: bytes that wait for the rate, more are dropped.
     """
@@ -38,6 +39,7 @@ class Conditions:
     duplicate: float = 0.0
     corrupt: float = 0.0
     mark: float = 0.0
+    drop_marked: bool = False
     mtu: int = MAX_UDP_PAYLOAD
     rate: float | None = None
     queue: int = 100_000
@@ -70,6 +72,8 @@ class Link:
     def carry(self, data: bytes, ecn: int, now: float) -> list[tuple[float, bytes, int]]:
         """Give (arrival, bytes, ECN bits) of each copy that arrives; none when it is lost."""
         lost = self._why_lost(data, now)
+        if self.conditions.drop_marked and ecn in ECT:
+            lost = "marked, dropped"
         if lost is not None:
             self.fates[lost] += 1
             return []

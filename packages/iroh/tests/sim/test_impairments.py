@@ -199,3 +199,25 @@ def test_datagrams_come_whole_once_or_never(kinds, name):
     assert set(got) <= set(sent)
     assert len(got) >= {"loss 20 %": 120, "corrupt": 170}.get(name, 200)
     pair.check_healthy()
+
+
+def test_routers_that_drop_marked_packets(kinds):
+    """Where ECN-capable packets vanish, ECN is given up and the rest arrives unmarked."""
+    if kinds.client.name != "multipath":
+        return  # only ours marks
+    pair = connect(kinds, Conditions(drop_marked=True))
+    pair.traffic.send(0, 200_000)
+    pair.transfer(MOST_SECONDS)
+    assert not pair.client.connection._p.paths.get(0).recovery.path.ecn
+    assert pair.sim.network.fates()["marked, dropped"] > 0
+
+
+def test_ecn_stays_on_where_it_works(kinds):
+    if kinds.client.name != "multipath" or kinds.server.name != "multipath":
+        return
+    pair = connect(kinds, Conditions(loss=0.2))
+    pair.traffic.send(0, 200_000)
+    pair.transfer(MOST_SECONDS)
+    path = pair.client.connection._p.paths.get(0).recovery.path
+    assert path.ecn
+    assert not path.ecn_unproven

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 PROBES = 2
 """Packets sent per probe timeout (RFC 9002 section 6.2.4)."""
+ECN_TESTS = 10
+"""Marked packets of which one must arrive (RFC 9000 appendix A.4)."""
 MAX_BACKOFF = 16
 """Doublings of the probe timeout (noq MAX_BACKOFF_EXPONENT)."""
 SHORT_IDLE = 25.0
@@ -33,6 +35,8 @@ class PathRecovery:
     bytes_in_flight: of all spaces; sending stops at `congestion.window`.
     pto_count: probe timeouts since an ACK arrived.
     ecn: whether packets are to be marked ECT(0); False once the path proved not to carry marks.
+    ecn_unproven: how many marked packets may yet be lost, as some routers drop them; 0 once one
+        arrived, or none is marked any more (RFC 9000 section 13.4.2).
     lost_packets, lost_bytes, congestion_events: totals.
 
     app_limited: set after each transmit: there was nothing more to send, though the window and
@@ -51,6 +55,7 @@ class PathRecovery:
         "congestion",
         "congestion_events",
         "ecn",
+        "ecn_unproven",
         "first_sample",
         "idle_timeout",
         "last_activity",
@@ -77,6 +82,7 @@ class PathRecovery:
         self.bytes_in_flight = 0
         self.pto_count = 0
         self.ecn = True
+        self.ecn_unproven = ECN_TESTS
         self.lost_packets = self.lost_bytes = self.congestion_events = 0
         self.first_sample = NEVER  # when the RTT was sampled first
         self.last_activity = 0.0  # last packet sent, ACK taken or probe timeout
@@ -86,6 +92,12 @@ class PathRecovery:
         self.peer_max_ack_delay = 0.025
         self.peer_validated = True
         self.blocked = False
+
+    def marked_lost(self, count: int) -> None:
+        """Marked packets were lost: with too many of the first ones, ECN is given up."""
+        if self.ecn_unproven:
+            self.ecn_unproven = max(0, self.ecn_unproven - count)
+            self.ecn = self.ecn_unproven > 0
 
     def room(self) -> int:
         """Give the bytes that the congestion window lets leave now."""

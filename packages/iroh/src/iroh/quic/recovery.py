@@ -287,6 +287,7 @@ class Recovery:
             path.ecn = False
             return
         self._ect_told, self._ce_told = ect0, ce
+        path.ecn_unproven = 0
         if new_ce and path.congestion.on_congestion(sent, now, True):
             path.congestion_events += 1
             self.reordering.settle()
@@ -352,6 +353,8 @@ class Recovery:
                 in_flight += size
             else:
                 self._silent -= run.last - run.first + 1
+            if run.ecn:
+                path.marked_lost(run.last - run.first + 1)
             if run.mtu_probe:
                 path.mtud.on_probe_lost()
             elif self.data:
