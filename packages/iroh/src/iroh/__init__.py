@@ -45,7 +45,7 @@ from iroh.metrics import CounterStats
 from iroh.options import BindOpts, EndpointBuilder, EndpointOptions, Preset
 from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
 from iroh.presets import preset_minimal, preset_n0, preset_n0_disable_relay
-from iroh.quic.config import TransportConfig
+from iroh.quic.config import AckFrequencyConfig, TransportConfig
 from iroh.relay_mode import RelayMode
 from iroh.resolver import DnsResolver
 from iroh.router import ProtocolCreator, ProtocolHandler, Router
@@ -78,6 +78,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Accepting",
+    "AckFrequencyConfig",
     "AddrChangeCallback",
     "AddrFilter",
     "BiStream",

@@ -33,8 +33,11 @@ class Side:
 class Pair:
     """A client and a server. Addresses in `dead` swallow what is sent to them."""
 
-    def __init__(self, transport: TransportConfig | None = None) -> None:
+    def __init__(
+        self, transport: TransportConfig | None = None, server: TransportConfig | None = None
+    ) -> None:
         self.now = 0.0
+        self.served = ServerConfig([ALPN], server or TransportConfig())
         self.client, self.server = Side(CLIENT, False), Side(SERVER, True)
         self.dead: set[SocketAddr] = set()
         connection = self.client.endpoint.connect(
@@ -64,7 +67,7 @@ class Pair:
                 batch.remote = self._source(here.home, batch.remote)
                 received = there.endpoint.receive([batch], self.now)
                 for incoming in received.incoming:
-                    accepted = incoming.accept(ServerConfig([ALPN]), self.now)
+                    accepted = incoming.accept(self.served, self.now)
                     assert isinstance(accepted, Connection)
                     there.connection = accepted
             here.gather()
@@ -103,9 +106,11 @@ class Pair:
                 side.connection.handle_timeout(self.now)
 
 
-def connected(transport: TransportConfig | None = None) -> Pair:
+def connected(
+    transport: TransportConfig | None = None, server: TransportConfig | None = None
+) -> Pair:
     """Give a pair whose handshake is confirmed at both ends."""
-    pair = Pair(transport)
+    pair = Pair(transport, server)
     pair.run(lambda: pair.server.connection is not None and pair.ends[0]._p.confirmed)
     pair.settle(0.1)
     return pair

@@ -110,7 +110,7 @@ def seal_short(
     """
     pn = recovery.next_pn()
     length = pn_length(pn, recovery.largest_acked)
-    header = short_header(keys.send_bit, cid, pn, length)
+    header = short_header(keys.send_bit | keys.spin, cid, pn, length)
     minimum = size - len(header) - TAG_LENGTH if size else 0
     payload = packet.payload(minimum)
     sealed = seal_packet(keys.send, keys.send_hp, header, pn, payload, path_id)
@@ -190,7 +190,7 @@ def build_run(
     if fin:
         payloads[-1] = b"\x0f" + payloads[-1][1:]
     pn = recovery.next_pn(count)
-    first_byte = FIXED_BIT | keys.send_bit
+    first_byte = FIXED_BIT | keys.send_bit | keys.spin
     sealed = seal_run(keys.send, keys.send_hp, first_byte, cid, pn, payloads, path_id)
     keys.on_sent(path_id, pn, count)
     overhead = 1 + len(cid) + RUN_PN + TAG_LENGTH

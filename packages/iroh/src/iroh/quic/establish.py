@@ -95,6 +95,8 @@ class Establisher:
                 suite, send = self._data_secrets[True]
                 keys = self._p.keys = DataKeys(suite, send, self._data_secrets[False][1])
                 self._data_secrets.clear()
+                if self._p.config.allow_spin:
+                    keys.begin_spin(self._p.is_client, self._p.rng(1)[0])
                 if self._p.is_client:
                     self._p.early.end()
                 if self._p.qlog is not None:
@@ -112,7 +114,7 @@ class Establisher:
         if p.qlog is not None:
             p.qlog.parameters("remote", params)
         p.idle_timeout = idle_timeout(p.config.max_idle_timeout, params.max_idle_timeout)
-        p.recovery.peer_max_ack_delay = params.max_ack_delay / 1000
+        p.mp.ack_frequency.set_peer_delay(params.max_ack_delay / 1000)
         p.recovery.mtud.limit(params.max_udp_payload_size)
         p.mp.local_cids.set_peer_limit(params.active_connection_id_limit)
         if params.stateless_reset_token is not None:
@@ -163,6 +165,9 @@ class Establisher:
         path = p.paths.get(0)
         if path is not None:
             path.recovery.pto_allowed = True
+        if p.peer_params is not None:
+            delay = p.peer_params.max_ack_delay / 1000
+            p.mp.ack_frequency.begin(delay, p.peer_params.min_ack_delay)
         p.drop_level(INITIAL)
         p.drop_level(HANDSHAKE)
 

@@ -92,13 +92,10 @@ class FrameHandlers:
             path.acks.want_ack(now)
 
     def _on_ack_frequency(self, frame: f.AckFrequency, *_: Any) -> None:
-        if frame.seq < self._p.ack_frequency_seq:
-            return
-        self._p.ack_frequency_seq = frame.seq + 1
-        for path in self._p.paths:
-            path.acks.set_frequency(
-                frame.eliciting_threshold, frame.max_ack_delay, frame.reordering_threshold
-            )
+        control = self._p.mp.ack_frequency
+        if control.on_frame(frame):
+            for path in self._p.paths:
+                control.apply(path.acks)
 
 
 def _nothing(*_: Any) -> None:

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 
 from iroh.quic.errors import AEAD_LIMIT_REACHED, KEY_UPDATE_ERROR, PeerError
 from iroh.quic.keys import CHACHA20_POLY1305_SHA256, HeaderKey, PacketKey, next_secret
-from iroh.quic.packet import KEY_PHASE
+from iroh.quic.packet import KEY_PHASE, SPIN
 
 UPDATE_AFTER = 1 << 22
 """Packets sent with one key: half of what AES-GCM allows (RFC 9001 section 6.6)."""
@@ -55,6 +55,8 @@ class DataKeys:
         "send_bit",
         "send_hp",
         "sent",
+        "spin",
+        "spins",
     )
 
     def __init__(self, suite: int, send_secret: bytes, recv_secret: bytes) -> None:
@@ -64,6 +66,10 @@ class DataKeys:
         self.send_bit = self.recv_bit = 0
         self.sent = 0
         """Packets sent with the current key."""
+        self.spins: int | None = None
+        """What the spin bit of the peer's is turned by: SPIN at a client, 0 at a server."""
+        self.spin = 0
+        """The spin bit that we send: SPIN or 0."""
         self._send_phase = self._recv_phase = 0
         self._send_secret = send_secret
         self._next_secret = next_secret(suite, recv_secret)
@@ -77,6 +83,26 @@ class DataKeys:
         """Told of updates: (phase, "local_update" or "remote_update")."""
         self._failed = 0
         self._limit = _INTEGRITY_LIMIT.get(suite, _INTEGRITY_LIMIT_GCM)
+
+    def begin_spin(self, is_client: bool, random: int) -> None:
+        """Show observers the RTT, but for one in eight connections (RFC 9000 section 17.4).
+
+        Those that do not spin have a bit without meaning. As in noq, all paths share it.
+        """
+        if random & 7:
+            self.spins = SPIN if is_client else 0
+        else:
+            self.spin = random >> 2 & SPIN
+
+    def on_spin(self, first_byte: int) -> None:
+        """Take the bit of the newest packet: a client turns it, a server sends it back."""
+        if self.spins is not None:
+            self.spin = (first_byte & SPIN) ^ self.spins
+
+    def reset_spin(self) -> None:
+        """A path has changed: begin anew."""
+        if self.spins is not None:
+            self.spin = 0
 
     def open_other_phase(
         self,

@@ -6,6 +6,7 @@
     migration                   which addresses packets may come from
     nat          observed       NAT traversal (None while off); address discovery
     prober                      datagrams to a given 4-tuple
+    ack_frequency               how often either side acknowledges
 
 What belongs to one part is asked of that part. This class does what takes several: it routes
 frames, collects frames and deadlines, and opens the paths that NAT traversal found.
@@ -17,6 +18,8 @@ decrypt, paths.admit, handle() per frame, migration.on_packet, timers.on_receive
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from iroh.quic.ack_frequency import AckFrequencyControl
+from iroh.quic.config import AckFrequencyConfig
 from iroh.quic.datagrams import Address
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.events import Event
@@ -66,6 +69,7 @@ class Multipath:
         reset_tokens: Callable[[Sequence[bytes]], list[bytes]],
         rng: Callable[[int], bytes],
         initial_rtt: float = 0.333,
+        ack_frequency: AckFrequencyConfig | None = None,
     ) -> None:
         self.local_cids = LocalCids(handshake_cid, reset_tokens, rng)
         self.remote_cids = RemoteCids(peer_cid)
@@ -75,6 +79,7 @@ class Multipath:
         self.statuses = PathStatuses(self.paths)
         self.choice = PathChoice(self.paths, self.remote_cids)
         self.migration = Migration(self.paths, self.remote_cids, owner)
+        self.ack_frequency = AckFrequencyControl(ack_frequency, self.paths)
         self.observed = ObservedAddresses(False, False)
         self.prober = Prober(self.paths, self.choice, self.remote_cids, self.observed, rng)
         self.nat: NatTraversal | None = None
@@ -221,7 +226,7 @@ class Multipath:
         Any path of `choice.usable()` may carry them.
         """
         taken: list[tuple[bytes, Part, Any]] = []
-        for part in (self.ids, self.remote_cids, self.statuses, self.nat):
+        for part in (self.ids, self.remote_cids, self.statuses, self.ack_frequency, self.nat):
             if part is None:
                 continue
             for frame, info in part.take_frames(now, budget):

@@ -17,7 +17,7 @@ def own_params(config: TransportConfig, source_cid: bytes) -> TransportParameter
     """Return what both sides of an iroh connection send."""
     return TransportParameters(
         max_idle_timeout=round(config.max_idle_timeout * 1000),
-        max_udp_payload_size=MAX_UDP_PAYLOAD,
+        max_udp_payload_size=max(MAX_UDP_PAYLOAD, config.mtu_upper_bound),
         initial_max_data=config.receive_window,
         initial_max_stream_data_bidi_local=config.stream_receive_window,
         initial_max_stream_data_bidi_remote=config.stream_receive_window,

@@ -23,7 +23,7 @@ VERSION_1 = 0x00000001
 INITIAL, ZERO_RTT, HANDSHAKE, RETRY = 0, 1, 2, 3  # RFC 9000 section 17.2
 VERSION_NEGOTIATION = 4
 """Not a type on the wire: what `parse_long` calls a packet of version 0."""
-FIXED_BIT, LONG, KEY_PHASE = 0x40, 0x80, 0x04
+FIXED_BIT, LONG, SPIN, KEY_PHASE = 0x40, 0x80, 0x20, 0x04
 MAX_CID = 20
 MIN_INITIAL = 1200  # RFC 9000 section 14.1
 TAG = 16

@@ -15,7 +15,7 @@ from iroh.quic import stage
 from iroh.quic.acks import AckTracker
 from iroh.quic.api import ConnectionStats, Rng
 from iroh.quic.config import TransportConfig
-from iroh.quic.congestion import Cubic
+from iroh.quic.congestion import Controller, make_controller
 from iroh.quic.datagram_queue import DatagramQueue
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.early import EarlyData
@@ -115,11 +115,11 @@ class Parts:
         self.last_received = now
         self.last_ping = now
         self.idle_restart = now
-        self.ack_frequency_seq = 0
         self._early: deque[tuple[int, Datagrams]] = deque()
         self._gone = Totals()
         self.mp = Multipath(
-            is_client, Keeper(self), source_cid, dest_cid, reset_tokens, rng, config.initial_rtt
+            *(is_client, Keeper(self), source_cid, dest_cid, reset_tokens, rng),
+            *(config.initial_rtt, config.ack_frequency),
         )
         self.paths, self.choice = self.mp.paths, self.mp.choice
         self._start_path(remote, local, validated)
@@ -248,6 +248,13 @@ class Keeper:
     def __init__(self, parts: Parts) -> None:
         self._p = parts
 
+    def _mtud(self) -> MtuDiscovery:
+        config = self._p.config
+        return MtuDiscovery(config.initial_mtu, config.mtu_upper_bound)
+
+    def _controller(self, mtu: int) -> Controller:
+        return make_controller(self._p.config.congestion, mtu)
+
     def path_pto(self, path: Path) -> float:
         """The path's probe timeout, seconds."""
         return float(path.recovery.path.rtt.pto())
@@ -258,16 +265,17 @@ class Keeper:
         rtt = RttEstimator(p.config.initial_rtt)
         if sibling is not None:
             rtt.set_initial(sibling.recovery.path.rtt.smoothed)
-        mtud = MtuDiscovery()
-        shared = PathRecovery(Cubic(mtud.mtu), rtt, mtud)
+        mtud = self._mtud()
+        shared = PathRecovery(self._controller(mtud.mtu), rtt, mtud)
         if p.peer_params is not None:
             mtud.limit(p.peer_params.max_udp_payload_size)
-            shared.peer_max_ack_delay = p.peer_params.max_ack_delay / 1000
+            shared.peer_max_ack_delay = p.mp.ack_frequency.peer_delay
         shared.idle_timeout = path.idle_timeout
         path.recovery = Recovery(shared, data=True, rng=p.rng)
         if p.qlog is not None:
             path.recovery.log = p.qlog.space(ONE_RTT, path.path_id)
         path.acks = AckTracker()
+        p.mp.ack_frequency.apply(path.acks)
         path.mtud = mtud
         path.pacer = Pacer()
         path.stats = Totals()
@@ -282,12 +290,14 @@ class Keeper:
             self._p.events.append(PathChanged(path.remote))
         if not same_host:
             shared, params = path.recovery.path, self._p.peer_params
-            shared.mtud = path.mtud = MtuDiscovery()
+            shared.mtud = path.mtud = self._mtud()
             if params is not None:
                 path.mtud.limit(params.max_udp_payload_size)
-            shared.congestion = Cubic(shared.mtud.mtu)
+            shared.congestion = self._controller(shared.mtud.mtu)
             shared.rtt = RttEstimator(self._p.config.initial_rtt)
             path.pacer = Pacer()
+        if self._p.keys is not None:
+            self._p.keys.reset_spin()
 
     def path_abandoned(self, path: Path) -> None:
         """Data in flight there is sent again elsewhere."""

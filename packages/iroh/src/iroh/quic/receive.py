@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from iroh.quic.path import Path
 
 _EPOCH = {pk.INITIAL: INITIAL, pk.HANDSHAKE: HANDSHAKE}
+Origin = tuple[Address, Address | None, int]
+"""Where a datagram came from, to which of our addresses, and its ECN bits."""
+MAX_HELD = 8
+"""Handshake packets that wait for their keys, which an Initial brings: more than a server's flight
+has. Dropping them would cost a probe timeout wherever the network changes the order."""
 
 
 class Receiver:
@@ -33,6 +38,7 @@ class Receiver:
     def __init__(self, parts: "Parts", handlers: FrameHandlers) -> None:
         self._p = parts
         self._handlers = handlers
+        self._held: list[tuple[bytes, Origin]] = []
 
     # -- long headers ----------------------------------------------------------------------------
 
@@ -48,6 +54,18 @@ class Receiver:
             path.bytes_received += len(data)
         path.stats.rx_datagrams += 1
         path.stats.rx_bytes += len(data)
+        self._receive_coalesced(data, (remote, local, ecn), now)
+        level = p.levels.get(HANDSHAKE)
+        if self._held and (level is None or level.recv_key is not None):
+            held, self._held = self._held, []
+            for packet, origin in held:
+                if not p.is_over:
+                    self._receive_coalesced(packet, origin, now)
+
+    def _receive_coalesced(self, data: bytes, origin: Origin, now: float) -> None:
+        """Take the packets of a datagram."""
+        p = self._p
+        remote, local, ecn = origin
         at = 0
         while at < len(data) and not p.is_over:
             if not data[at] & pk.LONG:
@@ -71,7 +89,7 @@ class Receiver:
                 continue
             level = p.levels.get(_EPOCH.get(header.kind, ZERO_RTT))
             if header.dcid in p.own_handshake_cids and level is not None:
-                self._receive_packet(level, header, data, (remote, local, ecn), now)
+                self._receive_packet(level, header, data, origin, now)
             else:
                 p.drop("no keys for the packet")
             at = header.end
@@ -81,12 +99,12 @@ class Receiver:
         level: Level,
         header: pk.LongHeader,
         data: bytes,
-        origin: tuple[Address, Address | None, int],
+        origin: Origin,
         now: float,
     ) -> None:
         p = self._p
         if level.recv_key is None or level.recv_hp is None:
-            p.drop("no keys for the packet")
+            self._hold(level, data[header.start : header.end], origin)
             return
         if p.peer_source_cid and header.scid != p.peer_source_cid:
             p.drop("unexpected connection id")  # RFC 9000 section 7.2
@@ -120,6 +138,13 @@ class Receiver:
             self._handlers.handle(frame, level, None, now)
             if p.is_over:
                 return
+
+    def _hold(self, level: Level, packet: bytes, origin: Origin) -> None:
+        """Keep a packet that came before its keys, if they will come, and few are kept."""
+        if self._p.is_client and level.epoch == HANDSHAKE and len(self._held) < MAX_HELD:
+            self._held.append((packet, origin))
+        else:
+            self._p.drop("no keys for the packet")
 
     def receive_held(self, held: Held, now: float) -> None:
         """Take a 0-RTT packet, or let it wait for its keys. Raises PeerError."""
@@ -235,6 +260,9 @@ class Receiver:
         p.last_received = now
         remote, local = datagrams.remote, datagrams.local
         newest = acks.ranges.largest() > before
+        if newest and p.keys is not None and len(opened) == len(datagrams):
+            data, size = datagrams.data, datagrams.segment_size
+            p.keys.on_spin(data[(len(data) - 1) // size * size])
         p.mp.migration.on_packet(path, remote, local, probing_only, newest, now)
         p.mp.timers.on_received(path, remote, len(datagrams.data), now)
 

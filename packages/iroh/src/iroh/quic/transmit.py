@@ -364,6 +364,8 @@ class Transmitter:
             return
         packet = build.Packet(size - build.short_overhead(cid))
         packet.add(Ping().encode())
+        if p.peer_params is not None and p.peer_params.min_ack_delay is not None:
+            packet.add(ImmediateAck().encode())  # so that its loss is known soon (noq)
         data = build.seal_short(
             *(p.keys, path.recovery, path.path_id, cid, packet, now), size=size, mtu_probe=True
         )
