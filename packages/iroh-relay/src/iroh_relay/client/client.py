@@ -299,6 +299,7 @@ class RelayClient:
             ssl_context=self._ssl_context,
             prefer_ipv6=self._prefer_ipv6(),
             resolver=self._resolver,
+            secret_key=self._secret_key,
         )
         try:
             async with deadline(self._clock, CONNECT_TIMEOUT):

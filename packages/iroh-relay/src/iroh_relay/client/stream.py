@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from iroh_base.keys import SecretKey
+
 from ..protos.versions import ProtocolVersion
 
 __all__ = ["DialRequest", "Dialer", "RelayStream", "Resolver"]
@@ -33,6 +35,8 @@ class DialRequest:
     ssl_context: ssl.SSLContext | None = None
     prefer_ipv6: bool = False
     resolver: Resolver | None = None
+    secret_key: SecretKey | None = None
+    """Signs the TLS session's keying material, if there is a session; saves a round trip."""
 
 
 class RelayStream(Protocol):

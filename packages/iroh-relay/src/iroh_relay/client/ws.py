@@ -10,6 +10,7 @@ What goes out (RFC 6455; iroh-relay `client.rs`):
     Sec-WebSocket-Key: <16 random bytes>
     Sec-WebSocket-Protocol: iroh-relay-v2, iroh-relay-v1
     Authorization: Bearer <token>             only with a token
+    x-iroh-relay-client-auth-v1: <proof>      only over TLS, where Python can make it
 
 and the answer must be a 101 that echoes exactly one of the two versions; no redirects.
 Addresses are raced as in RFC 8305 by aiohttp: families interleaved beginning with the preferred
@@ -28,8 +29,12 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from iroh_base.keys import SecretKey
+
+from ..exporter import exporter_of
 from ..protos.frames.types import MAX_FRAME_SIZE
-from ..protos.http import RELAY_PATH
+from ..protos.http import CLIENT_AUTH_HEADER, RELAY_PATH
+from ..protos.keying import KeyMaterialClientAuth
 from ..protos.versions import ProtocolVersion, offer
 from .errors import RelayDialError, StreamClosedError
 from .stream import DialRequest, Resolver
@@ -88,9 +93,29 @@ class _Resolver(AbstractResolver):
         """Nothing is held."""
 
 
-def connector(prefer_ipv6: bool = False, resolver: Resolver | None = None) -> aiohttp.TCPConnector:
+class _Connector(aiohttp.TCPConnector):
+    """Adds to a request what only a connection can tell: a proof made with its TLS session."""
+
+    secret_key: SecretKey | None = None
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> Any:
+        """Connect, then sign."""
+        connection = await super().connect(req, traces, timeout)
+        transport = connection.transport
+        session = None if transport is None else transport.get_extra_info("ssl_object")
+        exporter = exporter_of(session)
+        if self.secret_key is not None and exporter is not None:
+            auth = KeyMaterialClientAuth.create(self.secret_key, exporter)
+            if auth is not None:
+                req.headers[CLIENT_AUTH_HEADER] = auth.to_header()
+        return connection
+
+
+def connector(prefer_ipv6: bool = False, resolver: Resolver | None = None) -> _Connector:
     """A connector for one request: no pool, no cache, the two families raced."""
-    return aiohttp.TCPConnector(
+    return _Connector(
         force_close=True,
         use_dns_cache=False,
         resolver=_Resolver(resolver, prefer_ipv6),
@@ -216,8 +241,10 @@ async def dial(request: DialRequest) -> WebSocketStream:
 
     There is no time limit in here but the one of name lookups: the caller sets it.
     """
+    road = connector(request.prefer_ipv6, request.resolver)
+    road.secret_key = request.secret_key
     session = aiohttp.ClientSession(
-        connector=connector(request.prefer_ipv6, request.resolver),
+        connector=road,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=_SKIPPED_HEADERS,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),

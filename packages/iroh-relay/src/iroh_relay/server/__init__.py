@@ -7,6 +7,7 @@ from .bucket import RxLimit
 from .certs import CertFiles, CertificateError, Certificates, SelfSigned
 from .config import RelayServerConfig
 from .errors import ListenError, RelayServerError
+from .http import mount
 from .metrics import RelayMetrics
 from .server import RelayServer
 from .service import RelayService, UpgradeInfo
@@ -37,4 +38,5 @@ __all__ = [
     "SharedToken",
     "Stream",
     "UpgradeInfo",
+    "mount",
 ]

@@ -23,6 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import BaseRequest
 
 from .. import __version__
+from ..exporter import exporter_of
 from ..protos.frames import MAX_FRAME_SIZE
 from ..protos.http import (
     CAPTIVE_PORTAL_PATH,
@@ -40,7 +41,7 @@ from .service import RelayService, UpgradeInfo
 from .stream import WebSocketStream
 from .upgrade import UpgradeRefusedError, check_upgrade
 
-__all__ = ["STANDARD_HEADERS", "CaptiveHttp", "HttpServer", "RelayHttp", "health_page"]
+__all__ = ["STANDARD_HEADERS", "CaptiveHttp", "HttpServer", "RelayHttp", "health_page", "mount"]
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +156,23 @@ class RelayHttp:
         return ws
 
 
+def mount(app: web.Application, service: RelayService, *, captive: bool = False) -> None:
+    """Serve a relay in somebody else's aiohttp application, beside its own pages.
+
+    Adds GET /relay and GET /ping, which endpoints need at the root of the host, and with
+    `captive` GET /generate_204 (for a listener without TLS). When the application shuts down,
+    the relay's clients are dropped.
+    """
+    front = RelayHttp(service, captive=captive)
+    paths = [RELAY_PATH, RELAY_PROBE_PATH, *([CAPTIVE_PORTAL_PATH] if captive else [])]
+    app.router.add_routes([web.get(path, front.handle, allow_head=False) for path in paths])
+
+    async def stop(_: web.Application) -> None:
+        service.shutdown()
+
+    app.on_shutdown.append(stop)
+
+
 class CaptiveHttp(web.Server):
     """The plain-HTTP listener beside a TLS one: /generate_204, and 404 for everything else."""
 
@@ -175,11 +193,13 @@ class CaptiveHttp(web.Server):
 
 
 def _upgrade_info(request: BaseRequest, version: ProtocolVersion) -> UpgradeInfo:
+    transport = request.transport
     return UpgradeInfo(
         version=version,
         auth_token=auth_token(request.headers, request.rel_url.raw_query_string),
         remote=request.remote,
         headers=request.headers,
+        exporter=None if transport is None else exporter_of(transport.get_extra_info("ssl_object")),
     )
 
 

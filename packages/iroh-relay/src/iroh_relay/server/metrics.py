@@ -51,6 +51,7 @@ class RelayMetrics:
         "send_packets_dropped_invalid": "Number of packets refused: empty or too large.",
         "handshakes_errored": "Number of upgraded connections whose handshake failed.",
         "handshakes_timed_out": "Number of upgraded connections that stayed silent.",
+        "handshakes_by_key_material": "Number of clients that needed no challenge, thanks to TLS.",
         "handshakes_denied": "Number of clients that access control refused.",
         "write_timeouts": "Number of clients dropped because they did not take what was sent.",
         "ping_timeouts": "Number of clients dropped because they did not answer a ping.",
@@ -91,6 +92,7 @@ class RelayMetrics:
     send_packets_dropped_invalid: int
     handshakes_errored: int
     handshakes_timed_out: int
+    handshakes_by_key_material: int
     handshakes_denied: int
     write_timeouts: int
     ping_timeouts: int

@@ -18,7 +18,9 @@ from iroh_base.keys import PublicKey
 
 from ..protos.errors import HandshakeError
 from ..protos.frames import Restarting
-from ..protos.handshake import ServerHandshake
+from ..protos.handshake import Mechanism, ServerHandshake
+from ..protos.http import CLIENT_AUTH_HEADER
+from ..protos.keying import Exporter
 from ..protos.versions import ProtocolVersion
 from .access import DENY, Access, AccessControl, ClientRequest, Everyone
 from .bucket import RxLimit
@@ -44,6 +46,8 @@ class UpgradeInfo:
     auth_token: str | None = None
     remote: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    exporter: Exporter | None = field(default=None, repr=False)
+    """Keying material of the TLS session that the client's request came over."""
 
 
 class RelayService:
@@ -133,7 +137,7 @@ class RelayService:
         try:
             async with asyncio.timeout(self.config.handshake_timeout):
                 machine = ServerHandshake()
-                endpoint_id = await self._authenticate(stream, machine)
+                endpoint_id = await self._authenticate(stream, machine, upgrade)
                 request = self._request(endpoint_id, upgrade)
                 access = await self._ask(request)
                 if access.allowed:
@@ -149,9 +153,14 @@ class RelayService:
             logger.debug("handshake with %s failed: %s", upgrade.remote, error)
         return None
 
-    async def _authenticate(self, stream: Stream, machine: ServerHandshake) -> PublicKey:
-        """Send the challenge and check the answer. Raises `HandshakeError`."""
-        challenge = machine.start()
+    async def _authenticate(
+        self, stream: Stream, machine: ServerHandshake, upgrade: UpgradeInfo
+    ) -> PublicKey:
+        """Take the proof of the header, or send a challenge and check the answer.
+
+        Raises `HandshakeError`.
+        """
+        challenge = machine.start(upgrade.headers.get(CLIENT_AUTH_HEADER), upgrade.exporter)
         if challenge is not None:
             await stream.write(challenge)
         while machine.endpoint_id is None:
@@ -162,6 +171,8 @@ class RelayService:
             if denial is not None:
                 await stream.write(denial)
                 raise HandshakeError("the client's signature is invalid")
+        if machine.mechanism is Mechanism.SIGNED_KEY_MATERIAL:
+            self.metrics.handshakes_by_key_material += 1
         return machine.endpoint_id
 
     def _request(self, endpoint_id: PublicKey, upgrade: UpgradeInfo) -> ClientRequest:
