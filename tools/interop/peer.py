@@ -105,10 +105,16 @@ class Peer:
     readers: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
-    async def spawn(cls, kind: str, prefix: tuple[str, ...] = ()) -> Self:
-        """Start a peer, `rust` or `ours`, and prove it. `prefix`: words to run it under."""
+    async def spawn(
+        cls, kind: str, prefix: tuple[str, ...] = (), program: Path | None = None
+    ) -> Self:
+        """Start a peer, `rust` or `ours`, and prove it.
+
+        `prefix`: words to run it under. `program`: another than that of PROGRAMS, with the same
+        commands and more.
+        """
         python = rust_python() if kind == "rust" else sys.executable
-        command = (*prefix, python, "-I", str(PROGRAMS[kind]))
+        command = (*prefix, python, "-I", str(program or PROGRAMS[kind]))
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/"

@@ -1,4 +1,4 @@
-"""One of our servers as a process: serve.py relay | serve.py dns FOLDER
+"""One of our servers as a process: serve.py relay [HOST PORT] | serve.py dns FOLDER
 
 Writes one JSON line when it serves, and one with all its counters for every line that it reads.
 End of stdin closes the server. The DNS server answers on 127.0.0.1:53 for the origin that n0's
@@ -20,12 +20,14 @@ ORIGIN = "dns.iroh.link."
 
 
 @asynccontextmanager
-async def relay() -> AsyncIterator[tuple[str, Callable[[], dict[str, int]]]]:
-    """Run the relay on a free port; give its URL and how to read its counters."""
+async def relay(
+    host: str = str(LOOPBACK), port: str = "0"
+) -> AsyncIterator[tuple[str, Callable[[], dict[str, int]]]]:
+    """Run the relay, on a free port if none is given; give its URL and how to read its counters."""
     from iroh_base import SocketAddr
     from iroh_relay.server import RelayServer, RelayServerConfig
 
-    config = RelayServerConfig(http_bind_addr=SocketAddr(str(LOOPBACK), 0))
+    config = RelayServerConfig(http_bind_addr=SocketAddr(host, int(port)))
     async with RelayServer(config) as server:
         yield str(server.http_url), server.metrics.as_dict
 
