@@ -175,6 +175,15 @@ def interop(session: nox.Session) -> None:
     session.run("pytest", "tools/interop", *session.posargs, env=env)
 
 
+@nox.session
+def natlab(session: nox.Session) -> None:
+    """Behind real NATs, beside Rust (Linux, root): nox -s natlab -- --full --write."""
+    rust = rust_python(session)
+    install_workspace(session, *TEST)
+    env = {"IROH_RUST_PYTHON": str(rust), "PYTHONPATH": str(ROOT / "tools")}
+    session.run("python", "-P", "-m", "natlab", *session.posargs, env=env)
+
+
 # -- against hostile peers ---------------------------------------------------------------------
 
 
