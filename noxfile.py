@@ -152,7 +152,7 @@ def types(session: nox.Session) -> None:
     run_all(
         session,
         ("mypy", "--strict", *SOURCES),
-        ("mypy", "--strict", "noxfile.py", "conftest.py", "tools"),
+        ("mypy", "--strict", "noxfile.py", "conftest.py", "tools", "examples"),
     )
 
 

@@ -40,7 +40,7 @@ from iroh.errors import (
     StreamStoppedError,
 )
 from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
-from iroh.magicsock.transports.custom import CustomTransport
+from iroh.magicsock.transports.custom import CustomTransport, Deliver
 from iroh.metrics import CounterStats
 from iroh.options import BindOpts, EndpointBuilder, EndpointOptions, Preset
 from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
@@ -97,6 +97,7 @@ __all__ = [
     "CustomAddr",
     "CustomTransport",
     "DatagramError",
+    "Deliver",
     "DnsResolver",
     "Endpoint",
     "EndpointAddr",

@@ -1,0 +1,61 @@
+"""The how-to pages and the examples do what they say, each in a process of its own."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
+UNIX = ROOT / "examples" / "unix_transport.py"
+STRICT = (sys.executable, "-W", "error")
+
+pytestmark = pytest.mark.skipif(not UNIX.exists(), reason="pages and examples are in the checkout")
+
+
+async def run(*command: str) -> str:
+    """Run Python; nothing may be said on stderr. Gives stdout."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*STRICT, *command, stdout=pipe, stderr=pipe)
+    out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    return out.decode()
+
+
+def blocks(page: Path, kind: str) -> str:
+    return "\n".join(re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+async def test_the_blocks_of_a_page_are_one_program(page: Path) -> None:
+    """What it prints is what the page's `text` blocks say."""
+    program = blocks(page, "python")
+    assert program
+    assert await run("-c", program) == blocks(page, "text")
+
+
+async def test_the_unix_transport_in_one_process() -> None:
+    assert "hello over a Unix socket\nfrom " in await run(str(UNIX))
+
+
+async def test_the_unix_transport_between_processes() -> None:
+    pipe = asyncio.subprocess.PIPE
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short
+        server = await asyncio.create_subprocess_exec(
+            *(*STRICT, str(UNIX), "serve", folder), stdout=pipe, stderr=pipe
+        )
+        assert server.stdout is not None
+        ticket = (await server.stdout.readline()).decode().strip()
+        said = await run(str(UNIX), "dial", ticket)
+        (name,) = os.listdir(folder)
+        assert said.startswith("hello over a Unix socket\n")
+        assert said.endswith(f" over 554e4958_{os.path.join(folder, name).encode().hex()}\n")
+        server.send_signal(signal.SIGINT)
+        assert await server.communicate() == (b"", b"")
+        assert server.returncode == 0
+        assert os.listdir(folder) == []
