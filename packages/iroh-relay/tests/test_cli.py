@@ -80,6 +80,24 @@ async def test_the_file_says_where(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+async def test_address_discovery_says_where_it_is_and_who_vouches_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('http_bind_addr = "127.0.0.1:0"\nenable_quic_addr_discovery = true\n')
+    process = await start(
+        "--dev", "--config-path", str(file), "--quic-bind-addr", "127.0.0.1:0"
+    )  # fmt: skip
+    await listening(process)
+    assert process.stdout is not None
+    line = (await process.stdout.readline()).decode()
+    shape = (
+        r"iroh-relay address discovery on UDP 127.0.0.1:\d+, certificate SHA-256 [0-9A-F:]{95}\n"
+    )
+    assert re.fullmatch(shape, line)
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
+
+
 async def test_version_and_help() -> None:
     assert await run("-V") == (0, f"iroh-relay {__version__}\n", "")
     status, out, _ = await run("--help")

@@ -4,9 +4,11 @@
     iroh-relay --config-path relay.toml    as the file says
     iroh-relay check relay.toml            each problem of the file with its line
 
-One line on standard output says that the relay is ready, and where; the log is on standard error:
+One line on standard output says that the relay is ready, and where, and a second one where address
+discovery is, if it is served; the log is on standard error:
 
     iroh-relay listening on http://[::]:3340
+    iroh-relay address discovery on UDP [::]:7842, certificate SHA-256 6F:1A:...
 
     exit status 0    stopped by SIGINT or SIGTERM, or help and version were asked for
     exit status 1    `check` found problems
@@ -84,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="listen here, whatever the file says; HOST is an IP address, PORT 0 means any",
     )
+    parser.add_argument(
+        "--quic-bind-addr",
+        metavar="HOST:PORT",
+        help="serve QUIC address discovery here, whatever the file says; the usual port is 7842",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="log what clients do")
     parser.add_argument(
         "--log-format",
@@ -102,16 +109,21 @@ def _program(options: argparse.Namespace) -> Program:
     """What to run. Raises `ConfigError` if that is nothing, or nothing that we can."""
     if options.config_path is None and not options.dev:
         raise ConfigError(_NO_FILE)
-    return Program(options.config_path, dev=options.dev, http_addr=_http_addr(options))
+    return Program(
+        options.config_path,
+        dev=options.dev,
+        http_addr=_addr(options.http_bind_addr, "--http-bind-addr"),
+        quic_addr=_addr(options.quic_bind_addr, "--quic-bind-addr"),
+    )
 
 
-def _http_addr(options: argparse.Namespace) -> SocketAddr | None:
-    if options.http_bind_addr is None:
+def _addr(text: str | None, option: str) -> SocketAddr | None:
+    if text is None:
         return None
     try:
-        return addr_of(options.http_bind_addr)
+        return addr_of(text)
     except ValueError as error:
-        raise ConfigError(f"--http-bind-addr {error}") from error
+        raise ConfigError(f"{option} {error}") from error
 
 
 def _ready(line: str) -> None:

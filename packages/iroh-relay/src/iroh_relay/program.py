@@ -24,12 +24,14 @@ from .config import AccessChoice, AccessMode, CertMode, ConfigError, FileConfig,
 from .server import (
     AccessControl,
     Allowlist,
+    Certificates,
     CertFiles,
     Denylist,
     Everyone,
     HttpCallout,
     RelayServer,
     RelayServerConfig,
+    SelfSigned,
     SharedToken,
 )
 
@@ -60,14 +62,25 @@ def access_control(choice: AccessChoice) -> AccessControl:
 class Program:
     """One run. path None: no file, defaults. dev: plain HTTP, whatever the file says of TLS."""
 
-    def __init__(self, path: Path | None, *, dev: bool, http_addr: SocketAddr | None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        dev: bool,
+        http_addr: SocketAddr | None,
+        quic_addr: SocketAddr | None = None,
+    ) -> None:
         """Read the file. Raises `ConfigError`, `CertificateError`."""
         self._path = path
         self._dev = dev
         self._http_addr = http_addr
+        self._quic_addr = quic_addr
         self._file = self._read()
         self._access = access_control(self._file.access)
-        self._certificates = None if dev else _certificates(self._file)
+        wants_quic = quic_addr is not None or self._file.enable_quic_addr_discovery
+        files = _certificates(self._file) if wants_quic or not dev else None
+        self._certificates = None if dev else files
+        self._quic_certificates = self._quic(files) if wants_quic else None
         self._server: RelayServer | None = None
         self._reloading: asyncio.Task[None] | None = None
 
@@ -78,7 +91,12 @@ class Program:
         """
         stop = asyncio.Event()
         config = self._server_config()
-        server = RelayServer(config, access=self._access, certificates=self._certificates)
+        server = RelayServer(
+            config,
+            access=self._access,
+            certificates=self._certificates,
+            quic_certificates=self._quic_certificates,
+        )
         with _signals(stop, self._reload_soon):
             try:
                 async with server:
@@ -99,6 +117,12 @@ class Program:
         if server.certificates is not None:
             logger.info("certificate SHA-256 %s", server.certificates.fingerprint())
         ready(f"iroh-relay listening on {scheme}://{server.https_addr or server.http_addr}")
+        if server.quic_addr is not None and server.quic_certificates is not None:
+            fingerprint = server.quic_certificates.fingerprint()
+            ready(
+                f"iroh-relay address discovery on UDP {server.quic_addr}, "
+                f"certificate SHA-256 {fingerprint}"
+            )
 
     async def _until(self, stop: asyncio.Event) -> None:
         tls = self._file.tls
@@ -109,6 +133,15 @@ class Program:
                     await stop.wait()
             if reloads and self._certificates is not None:
                 self._certificates.reload()
+
+    def _quic(self, files: CertFiles | None) -> Certificates:
+        """Certificates of address discovery: from the files, with --dev made now."""
+        if files is None and not self._dev:
+            raise ConfigError(
+                "enable_quic_addr_discovery needs a [tls] table with a certificate for the relay's "
+                "name; to try it without one, use --dev"
+            )
+        return files or SelfSigned()
 
     # -- configuration --------------------------------------------------------------------------
 
@@ -125,9 +158,13 @@ class Program:
                 "other service; set it to true"
             )
         http = self._http_addr or file.http_addr(self._dev)
+        quic = None
+        if self._quic_certificates is not None:
+            quic = self._quic_addr or file.quic_addr(self._dev)
         return RelayServerConfig(
             http_bind_addr=http,
             https_bind_addr=file.https_addr(),
+            quic_bind_addr=quic,
             metrics_bind_addr=file.metrics_addr(self._dev) if file.enable_metrics else None,
             accept_limit=file.accept_limit,
             rx_limit=file.rx_limit,

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -30,6 +30,7 @@ from iroh_relay.server import (
     RelayServer,
     RelayServerConfig,
     RelayServerError,
+    SelfSigned,
 )
 
 from .conftest import LOOPBACK
@@ -277,3 +278,24 @@ async def test_a_hook_that_never_answers_is_cut_off() -> None:
             await peer.handshake(secret(1))
         await peer.close()
         assert server.metrics.handshakes_timed_out == 1
+
+
+# -- address discovery -------------------------------------------------------------------------
+
+
+async def test_address_discovery_needs_a_certificate_and_its_port() -> None:
+    config = RelayServerConfig(http_bind_addr=LOOPBACK, quic_bind_addr=LOOPBACK)
+    with pytest.raises(RelayServerError, match="certificates"):
+        await RelayServer(config).start()
+    made = SelfSigned()
+    async with RelayServer(config, quic_certificates=made) as relay:
+        assert relay.quic_addr is not None
+        assert relay.https_addr is None
+        taken = replace(config, quic_bind_addr=relay.quic_addr)
+        with pytest.raises(ListenError, match="already in use"):
+            await RelayServer(taken, quic_certificates=made).start()
+        taken = replace(config, http_bind_addr=relay.http_addr)
+        with pytest.raises(ListenError, match="already in use"):
+            await RelayServer(taken, quic_certificates=made).start()
+    async with RelayServer(RelayServerConfig(http_bind_addr=LOOPBACK)) as relay:
+        assert relay.quic_addr is None

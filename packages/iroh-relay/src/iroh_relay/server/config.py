@@ -25,7 +25,9 @@ class RelayServerConfig:
 
     http_bind_addr: SocketAddr = DEFAULT_HTTP_BIND_ADDR
     """Where to listen. `[::]` takes IPv4 as well; port 0 means any free port."""
-
+    quic_bind_addr: SocketAddr | None = None
+    """Where to serve QUIC address discovery, UDP; None does not (`enable_quic_addr_discovery`).
+    The port is 7842 unless endpoints are told another one."""
     https_bind_addr: SocketAddr = DEFAULT_HTTPS_BIND_ADDR
     """Where to listen with TLS, if the server has certificates."""
     metrics_bind_addr: SocketAddr | None = None

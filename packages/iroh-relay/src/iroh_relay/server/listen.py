@@ -20,7 +20,7 @@ from .accept_limit import limited
 from .errors import ListenError
 from .tls import tls_factory
 
-__all__ = ["Listener", "bound_addr", "listening_socket"]
+__all__ = ["Listener", "bound_addr", "listening_socket", "udp_socket"]
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +99,21 @@ def listening_socket(addr: SocketAddr) -> socket.socket:
     `[::]` accepts IPv4 too (asyncio's own sockets would not), and means `0.0.0.0` on a machine
     without IPv6. Raises `ListenError`.
     """
+    return _bind(addr, socket.SOCK_STREAM)
+
+
+def udp_socket(addr: SocketAddr) -> socket.socket:
+    """A bound, non-blocking UDP socket; otherwise like `listening_socket`."""
+    return _bind(addr, socket.SOCK_DGRAM)
+
+
+def _bind(addr: SocketAddr, kind: socket.SocketKind) -> socket.socket:
     try:
-        return _listen(addr)
+        return _open(addr, kind)
     except OSError as error:
         if addr.ip == _ANY_V6 and error.errno in _NO_IPV6:
             logger.warning("no IPv6 on this machine, listening on %s:%d", _ANY_V4, addr.port)
-            return listening_socket(SocketAddr(_ANY_V4, addr.port))
+            return _bind(SocketAddr(_ANY_V4, addr.port), kind)
         advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise ListenError(f"cannot listen on {addr}: {advice}") from error
 
@@ -115,19 +124,21 @@ def bound_addr(sock: socket.socket) -> SocketAddr:
     return SocketAddr(host, port)
 
 
-def _listen(addr: SocketAddr) -> socket.socket:
+def _open(addr: SocketAddr, kind: socket.SocketKind) -> socket.socket:
     family = socket.AF_INET if addr.is_ipv4 else socket.AF_INET6
     host, _, scope = addr.ip.partition("%")
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, kind)
     try:
-        if os.name == "posix":  # elsewhere it would let two servers share a port
+        # Elsewhere, and for UDP, it would let two servers share a port.
+        if os.name == "posix" and kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             sock.bind((host, addr.port, 0, int(scope or 0)))
         else:
             sock.bind((host, addr.port))
-        sock.listen(_BACKLOG)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(_BACKLOG)
         sock.setblocking(False)
     except BaseException:
         sock.close()

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import random
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
 
@@ -34,6 +34,9 @@ from .metrics import RelayMetrics
 from .metrics_page import MetricsPage
 from .service import RelayService
 
+if TYPE_CHECKING:
+    from ..qad.server import QadServer
+
 __all__ = ["RelayServer"]
 
 logger = logging.getLogger(__name__)
@@ -49,7 +52,8 @@ class RelayServer:
     """A relay server; `start` and `close` it, or use it as an async context manager.
 
     `access` decides who may use it (default: everyone). `certificates` make it a TLS server; they
-    are reloaded by whoever made them. One server starts once.
+    are reloaded by whoever made them. `quic_certificates` are shown by address discovery; without
+    them it shows `certificates`. One server starts once.
     """
 
     def __init__(
@@ -58,10 +62,13 @@ class RelayServer:
         *,
         access: AccessControl | None = None,
         certificates: Certificates | None = None,
+        quic_certificates: Certificates | None = None,
         metrics: RelayMetrics | None = None,
     ) -> None:
         self.service = RelayService(config, access, metrics)
         self.certificates = certificates
+        self.quic_certificates = quic_certificates or certificates
+        self._qad: QadServer | None = None
         self._listeners: dict[str, Listener] = {}
         self._started = False
         self._closed: asyncio.Event = asyncio.Event()
@@ -85,6 +92,11 @@ class RelayServer:
     def metrics_addr(self) -> SocketAddr | None:
         """Where it shows its metrics; None if nowhere."""
         return self._addr("metrics") if "metrics" in self._listeners else None
+
+    @property
+    def quic_addr(self) -> SocketAddr | None:
+        """Where it serves address discovery, UDP; None if nowhere."""
+        return self._qad.addr if self._qad is not None else None
 
     @property
     def http_url(self) -> RelayUrl:
@@ -122,12 +134,23 @@ class RelayServer:
             else:
                 await self._listen("https", self._relay(captive=False), config.https_bind_addr)
                 await self._listen("http", Listener(CaptiveHttp()), config.http_bind_addr)
+            if config.quic_bind_addr is not None:
+                await self._start_qad(config.quic_bind_addr)
             if config.metrics_bind_addr is not None:
                 page = Listener(MetricsPage(self.metrics))
                 await self._listen("metrics", page, config.metrics_bind_addr)
         except BaseException:
             await self.close()
             raise
+
+    async def _start_qad(self, addr: SocketAddr) -> None:
+        if self.quic_certificates is None:
+            raise RelayServerError("address discovery has to prove the relay's name: certificates")
+        from ..qad.server import QadServer  # late: it brings a QUIC engine
+
+        qad = QadServer(addr, self.quic_certificates, self.metrics)
+        await qad.start()
+        self._qad = qad
 
     async def _listen(self, name: str, listener: Listener, addr: SocketAddr) -> None:
         self._listeners[name] = listener
@@ -165,6 +188,8 @@ class RelayServer:
             listener.stop_listening()
         if started:
             self.service.shutdown(random.randint(*_RESTART_JITTER), _RESTART_TRY)
+        if self._qad is not None:
+            await self._qad.close()
         for listener in listeners:
             await listener.close()
         self._closed.set()
