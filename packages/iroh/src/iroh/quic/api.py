@@ -15,7 +15,7 @@ After any call to a verb or a command: drain events(), send transmit(now), re-ar
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
@@ -24,6 +24,7 @@ from iroh.quic.events import Event
 
 if TYPE_CHECKING:
     from iroh.quic.path_commands import PathCommands
+    from iroh.quic.tls.web_trust import WebTrust
 
 Rng = Callable[[int], bytes]
 """n -> n unpredictable bytes; injected, so that tests can repeat a run."""
@@ -80,7 +81,7 @@ class Connection(ABC):
     alpn: bytes | None
     """The settled ALPN; None before HandshakeDataReady."""
     peer: bytes | None
-    """The peer's proven Ed25519 key; None before Connected."""
+    """The peer's proven Ed25519 key; None before Connected, b"" of a server dialled by name."""
     close_reason: CloseReason | None
     is_early: bool = False
     """The handshake goes on, and 0-RTT data may be sent (client), or is taken (server)."""
@@ -232,6 +233,13 @@ class Incoming(ABC):
         """Forget it without an answer."""
 
 
+class WebServer(NamedTuple):
+    """A server that is known by name: a host name or an IP address, and who vouches for it."""
+
+    name: str
+    trust: "WebTrust"
+
+
 @dataclass(slots=True)
 class Received:
     """What one call of `QuicEndpoint.receive` touched.
@@ -272,6 +280,21 @@ class QuicEndpoint(ABC):
         The server may answer from any address until the handshake is confirmed (iroh's
         `server_handshake_migration`): `remote` may stand for several.
         """
+
+    def connect_web(
+        self,
+        remote: Address,
+        server: WebServer,
+        alpns: Sequence[bytes],
+        now: float,
+        transport: TransportConfig,
+    ) -> Connection:
+        """Start a handshake with a server that has an X.509 certificate, to learn our address.
+
+        We show no certificate, and ask to be told how our address looks from there
+        (ObservedAddressChanged); multipath and NAT traversal stay off. Not every engine can.
+        """
+        raise NotImplementedError("this engine dials public keys only")
 
     @abstractmethod
     def receive(self, batches: Sequence[Datagrams], now: float) -> Received:

@@ -38,6 +38,7 @@ from iroh.quic.api import (
     Received,
     Rng,
     ServerConfig,
+    WebServer,
 )
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
@@ -110,10 +111,12 @@ class MakeConnection(Protocol):
         retry_source: bytes | None,
         remote_cid: bytes | None,
         early_data: bool = False,
+        web: WebServer | None = None,
     ) -> EngineConnection:
         """Make one.
 
         Client: peer is the key to dial, early_data as in `connect`, the other three are None.
+        Instead of a peer's key, web names a server.
         Server: peer is None; original_destination is the id of the client's very first Initial;
         retry_source is that of our Retry, which proved the address and which the Initial keys
         follow from; remote_cid is the client's own id.
@@ -191,6 +194,31 @@ class Endpoint(QuicEndpoint):
             retry_source=None,
             remote_cid=None,
             early_data=early_data,
+        )
+        self.update(connection)
+        return cast(Connection, connection)
+
+    def connect_web(
+        self,
+        remote: Address,
+        server: WebServer,
+        alpns: Sequence[bytes],
+        now: float,
+        transport: TransportConfig,
+    ) -> Connection:
+        """Start a handshake with a server known by name. Raises ValueError for a bad ALPN."""
+        connection = self._make(
+            shared=self.shared,
+            transport=transport,
+            alpns=check_alpns(alpns),
+            remote=remote,
+            local=None,
+            now=now,
+            peer=None,
+            original_destination=None,
+            retry_source=None,
+            remote_cid=None,
+            web=server,
         )
         self.update(connection)
         return cast(Connection, connection)

@@ -18,7 +18,13 @@ from iroh.quic.events import Connected, HandshakeDataReady
 from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT, HandshakeDone
 from iroh.quic.key_phase import DataKeys
 from iroh.quic.keys import AES_128_GCM_SHA256, initial_secrets
-from iroh.quic.own_params import MAX_NAT_ADDRESSES, MAX_PATH_ID, check_cids, idle_timeout
+from iroh.quic.own_params import (
+    MAX_NAT_ADDRESSES,
+    MAX_PATH_ID,
+    check_cids,
+    idle_timeout,
+    observed_roles,
+)
 from iroh.quic.params import TransportParameters
 
 if TYPE_CHECKING:
@@ -119,6 +125,9 @@ class Establisher:
         p.mp.local_cids.set_peer_limit(params.active_connection_id_limit)
         if params.stateless_reset_token is not None:
             p.mp.remote_cids.set_initial_token(params.stateless_reset_token)
+        reports, receives = observed_roles(p.params, params)
+        if reports or receives:
+            p.mp.set_observed_roles(reports, receives)
         self._set_limits(params)
 
     def _set_limits(self, params: TransportParameters) -> None:
@@ -144,7 +153,8 @@ class Establisher:
         p.peer = p.tls.peer
         p.events.append(Connected(p.alpn, p.peer))
         p.paths.established = True
-        if p.peer_params.initial_max_path_id is not None:
+        offered = p.params.initial_max_path_id is not None
+        if offered and p.peer_params.initial_max_path_id is not None:
             p.paths.enable_multipath(MAX_PATH_ID, p.peer_params.initial_max_path_id, now)
             if p.peer_params.max_nat_traversal_addresses is not None:
                 limit = p.peer_params.max_nat_traversal_addresses

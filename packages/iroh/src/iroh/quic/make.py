@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from iroh.quic.api import WebServer
 from iroh.quic.config import TransportConfig
 from iroh.quic.connection import Connection
 from iroh.quic.datagrams import Address
-from iroh.quic.own_params import own_params
+from iroh.quic.own_params import own_params, web_params
 from iroh.quic.params import TransportParameters
 from iroh.quic.parts import Parts
 from iroh.quic.shared import Shared
@@ -14,6 +15,7 @@ from iroh.quic.tls.handshake import Handshake
 
 if TYPE_CHECKING:
     from iroh.quic.qlog import Qlog
+    from iroh.quic.tls.web import WebHandshake
 
 FIRST_DCID_LENGTH = 20
 """Of the id that a client makes up for the server (noq `RandomConnectionIdGenerator`; spec 1)."""
@@ -32,11 +34,12 @@ def make_connection(
     retry_source: bytes | None,
     remote_cid: bytes | None,
     early_data: bool = False,
+    web: WebServer | None = None,
 ) -> Connection:
     """Make one end of a connection; see endpoint.MakeConnection."""
-    is_client = peer is not None
+    is_client = peer is not None or web is not None
     source_cid = shared.new_cid()
-    params = own_params(transport, source_cid)
+    params = (own_params if web is None else web_params)(transport, source_cid)
     if is_client:
         dest_cid = first_id = shared.rng(FIRST_DCID_LENGTH)
     else:
@@ -47,17 +50,7 @@ def make_connection(
         params.original_destination_connection_id = original_destination
         params.retry_source_connection_id = retry_source
         params.stateless_reset_token = shared.reset_token(source_cid)
-    tls = Handshake(
-        is_client,
-        shared.secret_key,
-        alpns,
-        params.encode(shared.rng),
-        shared.rng,
-        peer,
-        ticket_store=shared.received_tickets if is_client else shared.issued_tickets,
-        keylog=shared.keylog,
-        early_data=early_data,
-    )
+    tls = _make_tls(shared, is_client, alpns, params.encode(shared.rng), peer, early_data, web)
     group = original_destination or dest_cid
     parts = Parts(
         is_client=is_client,
@@ -70,12 +63,39 @@ def make_connection(
         dest_cid=dest_cid,
         reset_tokens=shared.reset_tokens,
         tls=tls,
+        params=params,
         dropped=shared.dropped,
         original_dcid=first_id,
         validated=retry_source is not None,
         qlog=_make_qlog(shared, is_client, group, params, now),
     )
     return Connection(parts, now)
+
+
+def _make_tls(
+    shared: Shared,
+    is_client: bool,
+    alpns: Sequence[bytes],
+    params: bytes,
+    peer: bytes | None,
+    early_data: bool,
+    web: WebServer | None,
+) -> "Handshake | WebHandshake":
+    if web is not None:
+        from iroh.quic.tls.web import WebHandshake  # late: only net reports need it
+
+        return WebHandshake(web.name, alpns, params, web.trust, shared.rng, shared.keylog)
+    return Handshake(
+        is_client,
+        shared.secret_key,
+        alpns,
+        params,
+        shared.rng,
+        peer,
+        ticket_store=shared.received_tickets if is_client else shared.issued_tickets,
+        keylog=shared.keylog,
+        early_data=early_data,
+    )
 
 
 def _make_qlog(

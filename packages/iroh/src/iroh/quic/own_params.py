@@ -2,7 +2,7 @@
 
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import TRANSPORT_PARAMETER_ERROR, PeerError
-from iroh.quic.params import TransportParameters
+from iroh.quic.params import RECEIVE_ONLY, SEND_ONLY, TransportParameters
 
 MAX_UDP_PAYLOAD = 1472  # noq `EndpointConfig::max_udp_payload_size`; seen of Rust iroh
 ACTIVE_CID_LIMIT = 5  # noq CidQueue::LEN
@@ -30,6 +30,32 @@ def own_params(config: TransportConfig, source_cid: bytes) -> TransportParameter
         initial_max_path_id=MAX_PATH_ID,
         max_nat_traversal_addresses=MAX_NAT_ADDRESSES,
         min_ack_delay=MIN_ACK_DELAY_US,
+    )
+
+
+def web_params(config: TransportConfig, source_cid: bytes) -> TransportParameters:
+    """Return what we send to a server that tells us our address (iroh-relay `quic.rs`).
+
+    It has nothing to send but that: no streams, no datagrams, and so no windows.
+    """
+    return TransportParameters(
+        max_idle_timeout=round(config.max_idle_timeout * 1000),
+        max_udp_payload_size=MAX_UDP_PAYLOAD,
+        active_connection_id_limit=ACTIVE_CID_LIMIT,
+        initial_source_connection_id=source_cid,
+        min_ack_delay=MIN_ACK_DELAY_US,
+        observed_address_role=RECEIVE_ONLY,
+    )
+
+
+def observed_roles(ours: TransportParameters, theirs: TransportParameters) -> tuple[bool, bool]:
+    """Whether we report the peer's address to it, and whether it reports ours to us."""
+    mine, others = ours.observed_address_role, theirs.observed_address_role
+    if mine is None or others is None:
+        return False, False
+    return (
+        mine != RECEIVE_ONLY and others != SEND_ONLY,
+        mine != SEND_ONLY and others != RECEIVE_ONLY,
     )
 
 

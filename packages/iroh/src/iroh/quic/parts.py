@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from iroh.quic.ending import Ending
     from iroh.quic.establish import Establisher
     from iroh.quic.qlog import Qlog
+    from iroh.quic.tls.web import WebHandshake
 
 MAX_EARLY = 16
 """Batches of 1-RTT datagrams kept that overtook the end of the handshake."""
@@ -79,7 +80,8 @@ class Parts:
         source_cid: bytes,
         dest_cid: bytes,
         reset_tokens: Callable[[Sequence[bytes]], list[bytes]],
-        tls: Handshake,
+        tls: "Handshake | WebHandshake",
+        params: TransportParameters,
         dropped: Counter[str],
         original_dcid: bytes,
         validated: bool = False,
@@ -97,6 +99,7 @@ class Parts:
         self.peer_params: TransportParameters | None = None
         self.events: list[Event] = []
         self.tls = tls
+        self.params = params
         self.keys: DataKeys | None = None
         self.early = EarlyData(self)
         self.update_after = UPDATE_AFTER  # packets that we send with one 1-RTT key
@@ -112,9 +115,7 @@ class Parts:
         self.token = b""
         self.new_token: bytes | None = None
         self.idle_timeout: float | None = config.max_idle_timeout or None
-        self.last_received = now
-        self.last_ping = now
-        self.idle_restart = now
+        self.last_received = self.last_ping = self.idle_restart = now
         self._early: deque[tuple[int, Datagrams]] = deque()
         self._gone = Totals()
         self.mp = Multipath(

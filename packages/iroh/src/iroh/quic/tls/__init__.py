@@ -4,6 +4,7 @@ handshake       one end of a handshake, driven by a connection
 crypto_stream   the CRYPTO frames of one encryption level, in order and sent until they arrive
 context         aioquic's TLS state machine with raw public keys (RFC 7250)
 hello, certificate, opaque   messages and keys as bytes
+web, web_trust   the exception: a client of servers with X.509 certificates
 """
 
 from iroh.quic.frames.base import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT
