@@ -23,8 +23,8 @@ BINDINGS = {
     "set_max_concurrent_uni_streams set_receive_window watch_paths watch_path_events open_bi* "
     "open_uni* accept_bi* accept_uni* read_datagram* send_datagram_wait* closed*",
     "Endpoint": "id addr secret_key bound_sockets is_closed set_alpns stats watch_addr "
-    "watch_home_relay connect* connect_pending* accept_next* close* online* remote_addr* "
-    "add_external_addr* remove_external_addr* insert_relay* remove_relay*",
+    "watch_home_relay watch_network_change connect* connect_pending* accept_next* close* online* "
+    "remote_addr* add_external_addr* remove_external_addr* insert_relay* remove_relay*",
     "EndpointAddr": "id relay_url direct_addresses",
     "EndpointBuilder": "apply_n0 apply_minimal apply_n0_disable_relay secret_key alpns "
     "relay_mode bind_addr bind*",
@@ -36,6 +36,7 @@ BINDINGS = {
     "PathEventCallback": "on_event*",
     "AddrChangeCallback": "on_change*",
     "HomeRelayCallback": "on_change*",
+    "NetworkChangeCallback": "on_change*",
     "Preset": "apply",
     "ProtocolCreator": "create",
     "ProtocolHandler": "accept* shutdown*",

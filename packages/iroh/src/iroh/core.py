@@ -8,6 +8,7 @@ raises, `start` does the rest, and `close` undoes both.
 """
 
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -25,6 +26,8 @@ from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.socket import MagicSock
 from iroh.magicsock.transports.relay import RelayResolver
 from iroh.metrics import CounterStats, LookupMetrics, snapshot
+from iroh.netmon import NetworkMonitor
+from iroh.network import NetworkCare, is_recoverable
 from iroh.options import EndpointConfig
 from iroh.qlog import qlog_from_environment
 from iroh.quic.api import ServerConfig
@@ -40,6 +43,7 @@ from iroh_base import (
 from iroh_relay.relay_map import RelayMap
 
 if TYPE_CHECKING:
+    from iroh.resolver import DnsResolver
     from iroh.router import Router
     from iroh_relay.client import RelayStatus
 
@@ -92,6 +96,17 @@ class EndpointCore:
             self.sock.direct.add_external(addr)
         self.addr: Watchable[EndpointAddr] = Watchable(self.sock.addr(), self.loop.create_future)
         self.sock.on_addr_changed = self.address_changed
+        self.resolver = self._make_resolver()
+        self.monitor = NetworkMonitor()
+        self.network = NetworkCare(
+            self.monitor,
+            self.sock,
+            self.loop,
+            Watchable(self.monitor.state, self.loop.create_future),
+            reset_resolver=self._reset_resolver,
+            ask_report=self._ask_report,
+            tell_paths=self._renew_paths,
+        )
         self.home_status: Watchable[RelayStatus | None] = (
             Watchable(None, self.loop.create_future)
             if self.sock.relay is None
@@ -106,9 +121,10 @@ class EndpointCore:
                 "no valid address available: no UDP socket, relay or custom transport to use"
             )
         self.sock.start()
+        self.monitor.start()
         if config.addr_filter is not None:
             self.services.set_addr_filter(config.addr_filter)
-        self.services.bind(LookupContext(secret_key=self.secret_key, resolver=self._resolver()))
+        self.services.bind(LookupContext(secret_key=self.secret_key, resolver=self.resolver))
         for service in config.address_lookup:
             self.add_service(service)
         self.publish()
@@ -122,12 +138,33 @@ class EndpointCore:
         If that happens before `close`, or the program ends, a ResourceWarning names it.
         """
         self._face = face
-        self._forgotten = weakref.finalize(face, _unclosed, repr(face), self.sock.ip.sockets())
+        sockets = self.sock.ip.sockets(), self.monitor.sockets
+        self._forgotten = weakref.finalize(face, _unclosed, repr(face), *sockets)
 
-    def _resolver(self) -> Any:
+    def _make_resolver(self) -> "DnsResolver":
         from iroh.resolver import DnsResolver
 
         return self._config.dns_resolver or DnsResolver()
+
+    def _reset_resolver(self) -> None:
+        try:
+            self.resolver.reset()
+        except Exception:  # the application's own resolver: its bug must not cost us the network
+            logger.exception("the resolver failed to reset")
+
+    def _ask_report(self, major: bool) -> None:
+        self.sock.count_network_change()
+
+    def _renew_paths(self, _major: bool) -> None:
+        """Nudge every path of every connection, or replace it if our address is gone."""
+        local = self.monitor.state.local_addresses
+        for driver in self.engine.drivers():
+            commands = driver.connection.path_commands
+            if commands is not None:
+                commands.on_network_change(
+                    lambda path: is_recoverable(path, local), self.loop.time()
+                )
+                driver.schedule()
 
     async def _probe(self, url: RelayUrl) -> float:
         from iroh_relay.client import probe_latency
@@ -202,6 +239,7 @@ class EndpointCore:
         if self.router is not None:
             await self.router.stop()
         self.closing = True
+        self._end_monitor()
         for task in self._tasks:
             task.cancel()
         try:
@@ -210,10 +248,15 @@ class EndpointCore:
         finally:
             self.engine.abandon()
             self.addr.close()
+            self.network.state.close()
             self.home_status.close()
         while self._tasks:
             await asyncio.wait(self._tasks)
         self._set_closed()
+
+    def _end_monitor(self) -> None:
+        self.network.close()
+        self.monitor.stop()
 
     async def _close_services(self) -> None:
         try:
@@ -225,6 +268,7 @@ class EndpointCore:
     def abort(self) -> None:
         """Release the sockets without a word, because the loop is gone. Idempotent."""
         self.closing = True
+        self._end_monitor()
         self.sock.abort()
         self._set_closed()
 
@@ -235,7 +279,7 @@ class EndpointCore:
             self._forgotten.detach()
 
 
-def _unclosed(name: str, sockets: list[socket.socket]) -> None:
-    for sock in sockets:
+def _unclosed(name: str, *sockets: list[socket.socket]) -> None:
+    for sock in itertools.chain(*sockets):
         sock.close()
     warnings.warn(f"unclosed endpoint {name}", ResourceWarning, stacklevel=1)

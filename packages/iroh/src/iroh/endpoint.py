@@ -23,7 +23,14 @@ from iroh.metrics import CounterStats
 from iroh.options import EndpointBuilder, EndpointConfig, EndpointOptions, PresetLike, check_alpns
 from iroh.resolver import import_late
 from iroh.router import ProtocolCreator, Router
-from iroh.watchers import AddrChangeCallback, HomeRelayCallback, WatchHandle, watch_home_relay
+from iroh.watchers import (
+    AddrChangeCallback,
+    HomeRelayCallback,
+    NetworkChangeCallback,
+    WatchHandle,
+    watch_home_relay,
+    watch_network_change,
+)
 from iroh_base import (
     CustomAddr,
     EndpointAddr,
@@ -36,6 +43,7 @@ from iroh_base import (
 from iroh_relay.relay_map import RelayConfig
 
 if TYPE_CHECKING:
+    from iroh.netmon import NetworkState
     from iroh_relay.client import RelayStatus
 
 
@@ -119,6 +127,26 @@ class Endpoint:
         """Follow the home relay's status (None: no home relay), or call back with its URLs."""
         watcher = self._core.home_status.watch()
         return watcher if callback is None else watch_home_relay(watcher, callback)
+
+    @overload
+    def watch_network_change(self) -> "Watcher[NetworkState]": ...
+    @overload
+    def watch_network_change(self, callback: NetworkChangeCallback) -> WatchHandle: ...
+    def watch_network_change(
+        self, callback: NetworkChangeCallback | None = None
+    ) -> "Watcher[NetworkState] | WatchHandle":
+        """Follow the network of this machine, or be called back at each change of it."""
+        watcher = self._core.network.state.watch()
+        return watcher if callback is None else watch_network_change(watcher, callback)
+
+    async def network_change(self) -> None:
+        """Look at the machine's network now, and act on a change.
+
+        Changes are noticed without it where the operating system tells of them (Linux) and within
+        5 s elsewhere; call it when you know better, as mobile applications do.
+        """
+        if not self._core.closing:
+            self._core.monitor.rescan()
 
     async def online(self) -> None:
         """Wait until the home relay is connected. Never returns without relays.

@@ -15,7 +15,8 @@ _OBJECTS = (
     *("RelayMap", "RelayMode", "SecretKey", "SendStream", "Signature", "WatchHandle"),
 )
 _CALLBACKS = (
-    *("AddrChangeCallback", "HomeRelayCallback", "PathChangeCallback", "PathEventCallback"),
+    *("AddrChangeCallback", "HomeRelayCallback", "NetworkChangeCallback"),
+    *("PathChangeCallback", "PathEventCallback"),
     *("Preset", "ProtocolCreator", "ProtocolHandler"),
 )
 _TWINS = {

@@ -50,6 +50,7 @@ class SocketMetrics:
     num_conns_direct: int = _counter("Connections that ever had an IP path.")
     num_conns_opened: int = _counter("Connections whose handshake completed.")
     num_conns_closed: int = _counter("Connections that ended, of those whose handshake completed.")
+    actor_link_change: int = _counter("Changes of this machine's network.")
 
 
 @dataclass(slots=True)

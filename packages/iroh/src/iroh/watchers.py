@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from iroh_base import EndpointAddr, IrohError, Watcher
 
 if TYPE_CHECKING:
+    from iroh.netmon import NetworkState
     from iroh.path_events import PathEvent
     from iroh.path_snapshot import PathSnapshot
     from iroh_relay.client import RelayStatus
@@ -20,10 +21,12 @@ __all__ = [
     "AddrChangeCallback",
     "CallbackError",
     "HomeRelayCallback",
+    "NetworkChangeCallback",
     "PathChangeCallback",
     "PathEventCallback",
     "WatchHandle",
     "watch_home_relay",
+    "watch_network_change",
 ]
 
 
@@ -49,6 +52,14 @@ class HomeRelayCallback:
 
     async def on_change(self, relay_urls: list[str]) -> None:
         """Take the URLs of the connected home relay: one, or none."""
+        raise NotImplementedError
+
+
+class NetworkChangeCallback:
+    """Told when the network of this machine changes: interfaces, addresses, default route."""
+
+    async def on_change(self) -> None:
+        """Take note."""
         raise NotImplementedError
 
 
@@ -115,3 +126,18 @@ def watch_home_relay(
             await callback.on_change(urls)
 
     return WatchHandle(statuses, tell, "iroh-watch-home-relay")
+
+
+def watch_network_change(
+    states: "Watcher[NetworkState]", callback: NetworkChangeCallback
+) -> WatchHandle:
+    """Call back at each change from now on. (The bindings call back without an end.)"""
+    known = states.get()
+
+    async def tell(state: "NetworkState") -> None:
+        nonlocal known
+        if state != known:
+            known = state
+            await callback.on_change()
+
+    return WatchHandle(states, tell, "iroh-watch-network-change")

@@ -51,6 +51,7 @@ class FakePlatform:
         self.broken = False
         self.alive = True
         self.listening = 0
+        self.sock = None
         self.event: Callable[[], None] = lambda: None
 
     def read(self) -> NetworkState:

@@ -230,15 +230,17 @@ class RelayClient:
     def check_connection(self, local_ips: Collection[str] | None = None) -> None:
         """The network has changed: see whether the connection still works.
 
-        If `local_ips` is given and lacks our own address, the connection is dropped and made anew;
-        else the relay is pinged. A client that waits for its next attempt makes it now.
+        If `local_ips` (without scopes) is given and lacks our own address, the connection is
+        dropped and made anew; else the relay is pinged. A client that waits for its next attempt
+        makes it now.
         """
         self._wake.set()
         connection = self._connection
         if connection is None:
             return
-        if local_ips is not None and connection.local_ip not in local_ips:
-            connection.fail(f"local address {connection.local_ip} is gone")
+        local = connection.local_ip
+        if local_ips is not None and local is not None and local.partition("%")[0] not in local_ips:
+            connection.fail(f"local address {local} is gone")
         else:
             connection.check()
 

@@ -117,6 +117,10 @@ class MagicSock:
         """Return a copy of the counters."""
         return replace(self._metrics) if self.relay is None else self.relay.counted()
 
+    def count_network_change(self) -> None:
+        """Count a change of the machine's network."""
+        self._metrics.actor_link_change += 1
+
     # -- sending --------------------------------------------------------------------------------
 
     def send(self, batches: Sequence[Datagrams]) -> None:

@@ -125,30 +125,31 @@ class LinuxEvents:
     def __init__(self, on_event: Callable[[], None], sock: socket.socket | None = None) -> None:
         self._on_event = on_event
         self._loop = asyncio.get_running_loop()
-        self._sock = sock or _open(rtnetlink.GROUPS)
+        self.sock = sock or _open(rtnetlink.GROUPS)
+        """What the events come by."""
         try:
-            self._loop.add_reader(self._sock, self._readable)
+            self._loop.add_reader(self.sock, self._readable)
         except BaseException:
-            self._sock.close()
+            self.sock.close()
             raise
 
     @property
     def alive(self) -> bool:
         """Whether events may still come; after an error of the socket they do not."""
-        return self._sock.fileno() >= 0
+        return self.sock.fileno() >= 0
 
     def close(self) -> None:
         """Stop. Idempotent."""
-        if self._sock.fileno() >= 0:
+        if self.sock.fileno() >= 0:
             if not self._loop.is_closed():
-                self._loop.remove_reader(self._sock)
-            self._sock.close()
+                self._loop.remove_reader(self.sock)
+            self.sock.close()
 
     def _readable(self) -> None:
         matters = False
         for _ in range(_READS_PER_WAKE):
             try:
-                data, (port, _groups) = self._sock.recvfrom(_BUFFER)
+                data, (port, _groups) = self.sock.recvfrom(_BUFFER)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:

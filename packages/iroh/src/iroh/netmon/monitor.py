@@ -10,6 +10,7 @@ makes one look per second at most. A reader that fails leaves the last known sta
 
 import asyncio
 import logging
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -56,6 +57,11 @@ class Events(Protocol):
     @property
     def alive(self) -> bool:
         """Whether events may still come."""
+        ...
+
+    @property
+    def sock(self) -> socket.socket:
+        """What they come by."""
         ...
 
     def close(self) -> None:
@@ -138,6 +144,8 @@ class NetworkMonitor:
         self._running = False
         self.state: NetworkState = self._platform.read()
         """The network as it was last seen."""
+        self.sockets: list[socket.socket] = []
+        """What must be closed, at last: a list that is kept true."""
         self.looks = 0
         """How often it was looked at since `start`."""
 
@@ -186,6 +194,7 @@ class NetworkMonitor:
         self._deafen()
         try:
             self._events = self._platform.listen(self._event)
+            self.sockets.append(self._events.sock)
         except (OSError, NotImplementedError) as error:
             logger.debug("the network is polled: %s", error)
             self._later("poll", POLL_INTERVAL, self._poll)
@@ -194,6 +203,7 @@ class NetworkMonitor:
         if self._events is not None:
             self._events.close()
             self._events = None
+            self.sockets.clear()
 
     # -- timers --------------------------------------------------------------------------------
 

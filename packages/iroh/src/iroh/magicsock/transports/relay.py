@@ -8,7 +8,7 @@ EndpointIds and nothing else.
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -139,6 +139,15 @@ class RelayTransport:
     def clients(self) -> "dict[RelayUrl, RelayClient]":
         """The relays in use."""
         return dict(self._clients)
+
+    def check_connections(self, local_ips: Collection[str]) -> None:
+        """The machine's network changed and has these addresses now: see what still works.
+
+        A connection from an address that is gone is made anew at once; others must answer a ping
+        within 0.5 to 5 s, by their round-trip time. Relays being dialled are dialled now.
+        """
+        for client in list(self._clients.values()):
+            client.check_connection(local_ips)
 
     def counted(self) -> SocketMetrics:
         """Return the metrics, with what the clients in use have counted."""
