@@ -10,44 +10,24 @@ bound on and to its thread; a process may have any number of endpoints and loops
 import asyncio
 from collections.abc import AsyncIterator, Generator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Any, Self
 
 from iroh.address_lookup import AddressLookup, MemoryLookup
 from iroh.connection import Connection
 from iroh.core import EndpointCore
-from iroh.errors import ConnectError, EndpointClosedError
+from iroh.endpoint_state import EndpointState
+from iroh.errors import ConnectError
 from iroh.incoming import AcceptConfig, Connecting, Incoming
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.remote import Source
-from iroh.metrics import CounterStats
 from iroh.options import EndpointBuilder, EndpointConfig, EndpointOptions, PresetLike, check_alpns
 from iroh.resolver import import_late
 from iroh.router import ProtocolCreator, Router
-from iroh.watchers import (
-    AddrChangeCallback,
-    HomeRelayCallback,
-    NetworkChangeCallback,
-    WatchHandle,
-    watch_home_relay,
-    watch_network_change,
-)
-from iroh_base import (
-    CustomAddr,
-    EndpointAddr,
-    PublicKey,
-    SecretKey,
-    SocketAddr,
-    UserData,
-    Watcher,
-)
+from iroh_base import EndpointAddr, PublicKey, SocketAddr, UserData
 from iroh_relay.relay_map import RelayConfig
 
-if TYPE_CHECKING:
-    from iroh.netmon import NetworkState
-    from iroh_relay.client import RelayStatus
 
-
-class Endpoint:
+class Endpoint(EndpointState):
     """Bind it with `Endpoint.bind`. Close it with `close`, or use `async with`."""
 
     @classmethod
@@ -69,94 +49,11 @@ class Endpoint:
 
     def __init__(self, core: EndpointCore) -> None:
         """Use `Endpoint.bind` instead."""
-        self._core = core
+        super().__init__(core)
         self._engine = core.engine
-        self._sock = core.sock
         self._memory: MemoryLookup | None = None
 
-    # -- who and where we are -------------------------------------------------------------------
-
-    def id(self) -> PublicKey:
-        """Return our EndpointId: what others dial."""
-        return self._core.id
-
-    def secret_key(self) -> SecretKey:
-        """Return our secret key."""
-        return self._core.secret_key
-
-    def addr(self) -> EndpointAddr:
-        """Return our address as it is now: home relay and direct addresses."""
-        return self._sock.addr()
-
-    def bound_sockets(self) -> list[str]:
-        """Return "ip:port" of the UDP sockets, IPv4 first. Works after close."""
-        return [str(addr) for addr in self._sock.ip.bound_sockets()]
-
-    def custom_addrs(self) -> list[CustomAddr]:
-        """Return where our custom transports are reached.
-
-        As upstream, neither `addr` nor what is published holds them: who may know them is yours
-        to say. `endpoint.addr().with_addrs(endpoint.custom_addrs())` is an address with them.
-        """
-        return self._sock.custom.local_addrs()
-
-    def stats(self) -> dict[str, CounterStats]:
-        """Return the counters, by upstream's names: `stats()["socket:send_ipv4"].value`."""
-        return self._core.stats()
-
-    @overload
-    def watch_addr(self) -> Watcher[EndpointAddr]: ...
-    @overload
-    def watch_addr(self, callback: AddrChangeCallback) -> WatchHandle: ...
-    def watch_addr(
-        self, callback: AddrChangeCallback | None = None
-    ) -> Watcher[EndpointAddr] | WatchHandle:
-        """Follow our address: a Watcher, or with a callback a WatchHandle that calls it."""
-        watcher = self._core.addr.watch()
-        if callback is None:
-            return watcher
-        return WatchHandle(watcher, callback.on_change, "iroh-watch-addr")
-
-    @overload
-    def watch_home_relay(self) -> "Watcher[RelayStatus | None]": ...
-    @overload
-    def watch_home_relay(self, callback: HomeRelayCallback) -> WatchHandle: ...
-    def watch_home_relay(
-        self, callback: HomeRelayCallback | None = None
-    ) -> "Watcher[RelayStatus | None] | WatchHandle":
-        """Follow the home relay's status (None: no home relay), or call back with its URLs."""
-        watcher = self._core.home_status.watch()
-        return watcher if callback is None else watch_home_relay(watcher, callback)
-
-    @overload
-    def watch_network_change(self) -> "Watcher[NetworkState]": ...
-    @overload
-    def watch_network_change(self, callback: NetworkChangeCallback) -> WatchHandle: ...
-    def watch_network_change(
-        self, callback: NetworkChangeCallback | None = None
-    ) -> "Watcher[NetworkState] | WatchHandle":
-        """Follow the network of this machine, or be called back at each change of it."""
-        watcher = self._core.network.state.watch()
-        return watcher if callback is None else watch_network_change(watcher, callback)
-
-    async def network_change(self) -> None:
-        """Look at the machine's network now, and act on a change.
-
-        Changes are noticed without it where the operating system tells of them (Linux) and within
-        5 s elsewhere; call it when you know better, as mobile applications do.
-        """
-        if not self._core.closing:
-            self._core.monitor.rescan()
-
-    async def online(self) -> None:
-        """Wait until the home relay is connected. Never returns without relays.
-
-        Raises EndpointClosedError when the endpoint is closed before. Cancelling it is harmless.
-        """
-        async for status in self._core.home_status.watch():
-            if status is not None and status.is_connected:
-                return
-        raise EndpointClosedError("the endpoint was closed before it was online")
+    # -- where we are reached -----------------------------------------------------------------
 
     async def add_external_addr(self, addr: str) -> None:
         """Announce "ip:port", where others reach us and we cannot know it."""
