@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from iroh.quic import events as ev
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import (
+    NO_VIABLE_PATH,
     ApplicationClosed,
     CloseReason,
+    ConnectionClosed,
     ConnectionGone,
     LocallyClosed,
     StreamGone,
     StreamReset,
     StreamStopped,
+    TransportError,
 )
 
 from .host import End
@@ -88,6 +91,8 @@ class Side:
     sent: int = 0
     got: set[int] = field(default_factory=set)
     closed_with: tuple[int, bytes] | None = None
+    gave_up_path: bool = False
+    """It closed a path. When both do so at once, none may be left that both have."""
 
 
 class Model:
@@ -328,6 +333,11 @@ class Model:
             assert mine.closed_with == (reason.code, reason.reason)
         elif isinstance(reason, ApplicationClosed):
             assert theirs.closed_with == (reason.code, reason.reason)
+        elif isinstance(reason, TransportError) and reason.code == NO_VIABLE_PATH:
+            assert mine.gave_up_path
+            assert theirs.gave_up_path
+        elif isinstance(reason, ConnectionClosed) and reason.code == NO_VIABLE_PATH:
+            assert isinstance(self.ends[1 - side].closed, TransportError)
         elif reason.kind == "Reset":
             assert self.ends[1 - side].closed is not None
         else:

@@ -239,6 +239,7 @@ class ClosePath:
         if mine and act is not None:
             path_id, now = sorted(mine)[self.pick % len(mine)], world.pair.sim.now
             if mine & theirs - {path_id}:
+                world.model.sides[self.side].gave_up_path = True
                 world.on_path(self.side, lambda: act(end.connection, path_id, self.code, now))
 
 

@@ -90,7 +90,15 @@ class PathTimers:
         path.arm_idle(now, self._paths.pto(path))
 
     def _idle(self, path: Path, now: float) -> None:
-        """Give up a silent path. The last one stays: it ends with the connection's own timeout."""
+        """Give up a silent path. The last one stays: it ends with the connection's own timeout.
+
+        So does, for the time being, the only one that ever worked: those that are not proven yet
+        may never be, and the peer would be left without any.
+        """
         path.idle_deadline = NEVER
-        if not self._paths.is_last(path):
-            self._paths.abandon(path.path_id, UNSTABLE_OR_POOR, now, AbandonReason.TIMED_OUT)
+        if self._paths.is_last(path):
+            return
+        if path.validated and not any(one.validated for one in self._paths if one is not path):
+            self._arm_idle(path, now)
+            return
+        self._paths.abandon(path.path_id, UNSTABLE_OR_POOR, now, AbandonReason.TIMED_OUT)

@@ -252,3 +252,21 @@ def test_only_the_first_eliciting_packet_after_a_received_one_rearms_idle(world)
     assert path.keep_alive_deadline == 18.0
     timers.on_received(path, SERVER, 100, 14.0)
     assert path.idle_deadline == 29.0
+
+
+def test_the_only_path_that_ever_worked_is_not_given_up_for_others_that_may_not(world):
+    """Found by the simulation: the peer, which has no other, would end the connection."""
+    path_id = world.open(SERVER, CLIENT_2)
+    world.filter = lambda packet: False  # nothing arrives any more
+    world.settle()
+    world.run(16.0)
+    assert world.client.mp.paths.get(0).is_live()
+    assert not world.client.mp.paths.get(path_id).is_live()
+
+
+def test_the_only_path_that_ever_worked_goes_when_another_is_proven(world):
+    world.open(SERVER, CLIENT_2)
+    world.filter = lambda packet: CLIENT_2 in (packet.source, packet.target) and world.now > 10.0
+    world.settle()
+    world.run(40.0)
+    assert [path.path_id for path in world.client.mp.paths] == [1]
