@@ -184,6 +184,29 @@ def natlab(session: nox.Session) -> None:
     session.run("python", "-P", "-m", "natlab", *session.posargs, env=env)
 
 
+@nox.session
+def deploy(session: nox.Session) -> None:
+    """The files in deploy/ with the programs they are for: nginx, Caddy, systemd-analyze."""
+    apt_get(session, {"nginx": "nginx-light", "caddy": "caddy"})
+    install_workspace(session, *TEST)
+    session.run("pytest", "tools/deploy", *session.posargs)
+
+
+def apt_get(session: nox.Session, wanted: dict[str, str]) -> None:
+    """Install Debian's packages for the programs that are missing, as root and where there is apt.
+
+    Elsewhere the tests that need them say so.
+    """
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin"
+    missing = [package for name, package in wanted.items() if not shutil.which(name, path=path)]
+    if not missing or not hasattr(os, "geteuid") or os.geteuid() or not shutil.which("apt-get"):
+        return
+    env = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # 1: start no service
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+    session.run("apt-get", "update", "-qq", external=True, silent=True)
+    session.run(*command, external=True, silent=True, env=env)
+
+
 # -- against hostile peers ---------------------------------------------------------------------
 
 

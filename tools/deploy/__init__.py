@@ -1,0 +1,1 @@
+"""The files in deploy/, tried with real programs: `nox -s deploy`."""
