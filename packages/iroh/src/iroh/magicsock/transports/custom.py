@@ -39,6 +39,8 @@ CLOSE_TIMEOUT = 3.0
 """Seconds a transport gets to close (iroh gives its relays as much)."""
 CANCEL_TIMEOUT = 0.5
 """Seconds it then gets to notice that it was cancelled."""
+_FAILURES = (Exception, asyncio.CancelledError)
+"""What foreign code may raise at us. CancelledError: by `result()` of a future of its own."""
 
 
 class Deliver(Protocol):
@@ -163,8 +165,10 @@ class CustomTransports:
             self._taken.append(transport)
             try:
                 await transport.start(self._deliver)
-            except Exception as error:
-                raise BindError(f"{_name(transport)} cannot start: {error}") from error
+            except _FAILURES as error:
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise  # we are, not some future of its own
+                raise BindError(f"{_name(transport)} cannot start: {error!r}") from error
             self._ready = (*self._ready, transport)
 
     async def close(self) -> None:
@@ -197,7 +201,7 @@ class CustomTransports:
         for transport in taken:
             try:
                 transport.abort()
-            except Exception as error:  # noqa: BLE001 - foreign code, as above
+            except _FAILURES as error:  # foreign code, as above
                 self._failed(transport, "abort", error)
 
     def _end(self) -> None:
@@ -214,7 +218,7 @@ class CustomTransports:
         for transport in self._transports:
             try:
                 found.update(dict.fromkeys(transport.local_addrs.get()))
-            except Exception as error:  # noqa: BLE001 - foreign code, as above
+            except _FAILURES as error:  # foreign code, as above
                 self._failed(transport, "local_addrs", error)
         return list(found)
 
@@ -240,7 +244,7 @@ class CustomTransports:
             for piece in _pieces(batch, transport.max_transmit_segments):
                 if transport.send(dst, src, piece, min(batch.segment_size, len(piece))):
                     taken += len(piece)
-        except Exception as error:  # noqa: BLE001 - foreign code: the datagram is lost, no more
+        except _FAILURES as error:  # foreign code: the datagram is lost, no more
             self._failed(transport, "send", error)
         self._metrics.send_custom += taken
         return taken > 0
@@ -262,7 +266,8 @@ class CustomTransports:
             )
         if not isinstance(remote, CustomAddr) or not isinstance(local, CustomAddr | None):
             raise TypeError("deliver takes CustomAddr objects as addresses")
-        data = bytes(memoryview(data))
+        if type(data) is not bytes:
+            data = bytes(memoryview(data))
         if self._closed or not data:
             return
         size = segment_size if 0 < segment_size < len(data) else len(data)
@@ -314,13 +319,18 @@ class CustomTransports:
 
     # -- foreign code ---------------------------------------------------------------------------
 
-    def _failed(self, transport: CustomTransport, what: str, error: Exception) -> None:
+    def _failed(self, transport: CustomTransport, what: str, error: BaseException) -> None:
         """Count a failure; log the first one of its kind."""
         self._metrics.custom_errors += 1
         kind = (what, type(transport), type(error))
         if kind not in self._logged:  # bounded: four names, and classes of the program
             self._logged.add(kind)
             logger.error("%s: %s failed", _name(transport), what, exc_info=error)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _name(transport: CustomTransport) -> str:
