@@ -5,6 +5,8 @@ import contextlib
 import logging
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from iroh.errors import BindError
 from iroh.magicsock.mapped import MappedAddrs
@@ -110,8 +112,8 @@ async def test_a_failing_transport_harms_nobody_and_is_logged_once(caplog) -> No
     assert good.log == ["start", *["valid", "send", "send", "send"] * 5, "close"]
     assert metrics.custom_errors == 16
     texts = [record.message for record in caplog.records if record.levelno == logging.ERROR]
-    whats = ("send", "send", "send", "close")
-    assert texts == [f"custom transport Wire: {what} failed" for what in whats]
+    parts = ("send", "send", "send", "close")
+    assert texts == [f"custom transport Wire: {what} failed" for what in parts]
 
 
 async def test_runs_are_joined_and_handed_over_after_the_turn() -> None:
@@ -134,6 +136,30 @@ async def test_runs_are_joined_and_handed_over_after_the_turn() -> None:
         ]
         assert (metrics.recv_data_custom, metrics.recv_datagrams) == (16, 8)
         assert metrics.recv_gro_datagrams == 2
+
+
+runs = st.tuples(
+    st.sampled_from([HERE, THERE]), st.sampled_from([HERE, None]), st.binary(max_size=7)
+)
+
+
+@given(st.lists(st.tuples(runs, st.integers(-1, 4)), max_size=20))
+def test_joining_changes_no_datagram_and_no_order(deliveries) -> None:
+    async def main() -> list[Datagrams]:
+        wire = Wire()
+        async with started(wire) as (_transports, got, _):
+            for (remote, local, data), size in deliveries:
+                wire.deliver(remote, data, segment_size=size, local=local)
+            await asyncio.sleep(0)
+            return list(got)
+
+    sent = [
+        (remote, local, one)
+        for (remote, local, data), size in deliveries
+        for one in Datagrams(remote, data, max(size, 0))
+    ]
+    got = asyncio.run(main())
+    assert [(batch.remote.key, batch.local, one) for batch in got for one in batch] == sent
 
 
 async def test_the_queue_is_bounded() -> None:
