@@ -232,3 +232,29 @@ async def test_a_memory_network_knows_who_is_there(join, network) -> None:
     before = network.lost
     assert transport.send(transport.addr, None, b"nobody has started it", 7)
     assert network.lost - before == 3
+
+
+async def test_a_retry_over_a_custom_transport(join) -> None:
+    server, client = await join(alpns=[ALPN]), await join()
+    dial = asyncio.create_task(client.connect(server.id(), ALPN))
+    await (await server.accept_next()).retry()
+    incoming = await server.accept_next()
+    assert await incoming.remote_addr_validated()
+    accepted, dialled = await asyncio.gather(incoming, dial)
+    assert await echo(dialled, accepted, b"proven") == b"proven"
+
+
+async def test_an_outage_shorter_than_the_idle_time_is_survived(join, network) -> None:
+    server, client = await join(alpns=[ALPN]), await join()
+    dialled, accepted, _ = await meet(client, server)
+    lost = asyncio.Event()
+
+    def lose() -> float:
+        lost.set()
+        return 0.0
+
+    network.loss, network._rng = 1.0, lose
+    waiting = asyncio.create_task(echo(dialled, accepted, b"patience"))
+    await lost.wait()
+    network.loss = 0.0
+    assert await waiting == b"patience"
