@@ -89,8 +89,10 @@ class EndpointCore:
             self._relay_resolver,
             config.default_binds,
             custom_transports=config.custom_transports,
+            path_selector=config.path_selector,
         )
         self.engine = EngineDriver(engine, self.sock.send)
+        self.engine.candidate_filter = self.sock.is_usable_candidate
         self.sock.deliver = self.engine.on_batches
         for addr in config.external_addrs:
             self.sock.direct.add_external(addr)

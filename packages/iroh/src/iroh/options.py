@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from iroh.errors import ConsumedError
 from iroh.magicsock.binds import Bind, BindOpts, add_bind
+from iroh.magicsock.selector import PathSelector
 from iroh.magicsock.transports.custom import CustomTransport
 from iroh.quic.config import TransportConfig
 from iroh.relay_mode import RelayMode
@@ -57,6 +58,7 @@ class EndpointOptions:
     addr_filter: which of our addresses are published.
     user_data: at most 245 bytes of text, published beside the addresses.
     external_addrs: "ip:port" others reach us by, where the endpoint cannot know it.
+    path_selector: chooses among the paths to a peer; None is the BiasedRttPathSelector.
     custom_transports: further ways to send datagrams, each for this endpoint alone.
     """
 
@@ -72,6 +74,7 @@ class EndpointOptions:
     user_data: str | UserData | None = None
     external_addrs: Sequence[str] = ()
     transport_config: TransportConfig | None = None
+    path_selector: PathSelector | None = None
     custom_transports: Sequence[CustomTransport] = ()
 
 
@@ -90,6 +93,7 @@ class EndpointConfig:
     user_data: UserData | None = None
     external_addrs: list[SocketAddr] = field(default_factory=list)
     transport: TransportConfig = field(default_factory=TransportConfig)
+    path_selector: PathSelector | None = None
     custom_transports: list[CustomTransport] = field(default_factory=list)
 
 
@@ -185,6 +189,12 @@ class EndpointBuilder:
         """Set the QUIC settings."""
         self.config.transport = config
 
+    def path_selector(self, selector: PathSelector | None) -> None:
+        """Let this choose among the paths to a peer; None is the BiasedRttPathSelector."""
+        if selector is not None and not isinstance(selector, PathSelector):
+            raise TypeError(f"a path selector derives from PathSelector: {selector!r}")
+        self.config.path_selector = selector
+
     def add_custom_transport(self, transport: CustomTransport) -> None:
         """Send and receive over this, too. May be repeated: the first that reaches an address."""
         if not isinstance(transport, CustomTransport):
@@ -221,6 +231,7 @@ class EndpointBuilder:
             self.external_addr(addr)
         if options.transport_config is not None:
             self.transport_config(options.transport_config)
+        self.path_selector(options.path_selector or self.config.path_selector)
         for transport in options.custom_transports:
             self.add_custom_transport(transport)
 
