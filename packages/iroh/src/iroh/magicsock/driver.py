@@ -90,8 +90,8 @@ class ConnectionDriver:
 
     def schedule(self) -> None:
         """Pump at the end of this turn of the loop."""
+        self.host.check_thread()
         if not self._pump_due:
-            self.host.check_thread()
             self._pump_due = True
             self.host.loop.call_soon(self._pump_scheduled)
 
