@@ -157,16 +157,9 @@ class EndpointCore:
     def _ask_report(self, major: bool) -> None:
         self.sock.count_network_change()
 
-    def _renew_paths(self, _major: bool) -> None:
-        """Nudge every path of every connection, or replace it if our address is gone."""
+    def _renew_paths(self, major: bool) -> None:
         local = self.monitor.state.local_addresses
-        for driver in self.engine.drivers():
-            commands = driver.connection.path_commands
-            if commands is not None:
-                commands.on_network_change(
-                    lambda path: is_recoverable(path, local), self.loop.time()
-                )
-                driver.schedule()
+        self.sock.network_changed(major, lambda path: is_recoverable(path, local))
 
     async def _probe(self, url: RelayUrl) -> float:
         from iroh_relay.client import probe_latency

@@ -32,7 +32,6 @@ from iroh.magicsock.selector import BiasedRttPathSelector, PathSelector
 from iroh.magicsock.transports.custom import CustomTransport, CustomTransports
 from iroh.magicsock.transports.ip import IpTransport, is_mapped
 from iroh.magicsock.transports.relay import RelayResolver, RelayTransport
-from iroh.magicsock.udp import local_ip
 from iroh.metrics import SocketMetrics
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.path import Path
@@ -213,21 +212,13 @@ class MagicSock:
 
         driver.inbox.at_end(ended)
 
-    def network_changed(self, major: bool) -> None:
+    def network_changed(self, major: bool, is_recoverable: Callable[[Path], bool]) -> None:
         """Act on a change of the machine's network: every path is nudged or replaced.
 
         major: addresses or routes are others: holes are punched again, too. Call it when the
-        sockets are bound again and `direct` is up to date.
+        sockets are bound again and `direct` is up to date. is_recoverable: whether a path may work
+        again as it is, our own address still being ours.
         """
-        local = {addr.ip for addr in self.direct.get()}
-        local.update(bound.ip for bound in self.ip.bound_sockets())
-
-        def is_recoverable(path: Path) -> bool:
-            if not isinstance(path.remote, SocketAddr):
-                return isinstance(path.remote, RelayPathAddr)
-            ip = local_ip(path.local)
-            return ip is None or ip in local
-
         for remote in self.remotes:
             remote.network_changed(major, is_recoverable)
 
