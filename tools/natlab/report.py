@@ -164,6 +164,7 @@ class Report:
             ("direct s", "direct s", None),
             ("longest stall ms, cells that become direct", "stall ms", True),
             ("longest stall ms, cells that stay relayed", "stall ms", False),
+            ("of it, ms that a process was woken late", "late ms", None),
         ):
             row = [label]
             for pair in self.pairs:
