@@ -50,7 +50,7 @@ class Report:
         self.results = results
         self.seconds = seconds
         self.proofs = sorted(proofs)
-        self.pairs = list(dict.fromkeys(result.pair for result in results))
+        self.pairs = [pair for pair in PAIR_WORDS if any(r.pair == pair for r in results)]
         self.cells: Cells = {(result.case.name, result.pair): result for result in results}
 
     def text(self) -> str:
