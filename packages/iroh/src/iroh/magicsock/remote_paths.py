@@ -2,8 +2,8 @@
 
     event                      what is done                                     by
     ------------------------   ----------------------------------------------   ------
-    connection attached        register its paths; path 0 is direct: open the   client
-                               known relays as backups; select
+    connection attached        register its paths; open known custom addresses  client
+                               and, when no path is relayed, relays; select
     path established           register it; select                              both
     path abandoned, moved      note what became of its address; select          both
     select                     ask the selector; the chosen path Available,     both
@@ -44,6 +44,8 @@ MAX_TO_OPEN = 32
 """Addresses that wait for a path id."""
 MAX_BACKUPS = 3
 """Relay paths a connection opens: there are ids for eight paths, and direct ones need some."""
+MAX_CUSTOM = 2
+"""Paths a connection opens to custom addresses, for the same reason."""
 MAX_CONSIDERED = 32
 """Connections whose paths are compared: a peer with thousands must not slow the others down."""
 
@@ -64,6 +66,7 @@ class Surroundings:
 
     path_address: what QUIC calls an address of an endpoint. transport_addr: the way back.
     explain: why a connection of a remote (a RemoteState) is not direct.
+    reaches: whether we have a transport for a custom address.
     """
 
     clock: Clock
@@ -73,6 +76,7 @@ class Surroundings:
     path_address: Callable[[PublicKey, TransportAddr], Address]
     transport_addr: Callable[[Address], TransportAddr | None]
     explain: Callable[[Any, "RemoteConnection"], str | None] = lambda _remote, _connection: None
+    reaches: Callable[[CustomAddr], bool] = lambda _addr: False
 
 
 class RemoteConnection:
@@ -336,11 +340,21 @@ class RemotePaths:
     # -- opening ---------------------------------------------------------------------------------
 
     def open_backups(self, connection: RemoteConnection) -> None:
-        """Give a client's connection relay paths to fall back to, unless it has one."""
-        taken = (*connection.open.values(), *connection.opening.values())
-        if not connection.is_client or any(isinstance(addr, RelayUrl) for addr in taken):
+        """Give a client's connection more ways than the handshake took.
+
+        Relays to fall back to, unless it has one. And custom addresses: only a path shows what they
+        are worth, and nothing else opens one (upstream leaves them to the handshake).
+        """
+        if not connection.is_client:
             return
-        self.open_all(connection, self.addrs.relays()[:MAX_BACKUPS])
+        taken = {*connection.open.values(), *connection.opening.values()}
+        if not any(isinstance(addr, RelayUrl) for addr in taken):
+            self.open_all(connection, self.addrs.relays()[:MAX_BACKUPS])
+        room = MAX_CUSTOM - sum(isinstance(addr, CustomAddr) for addr in taken)
+        reaches = self.around.reaches
+        custom = (addr for addr in self.addrs if isinstance(addr, CustomAddr))
+        new = [addr for addr in custom if addr not in taken and reaches(addr)]
+        self.open_all(connection, new[: max(room, 0)])
 
     def open_all(self, connection: RemoteConnection, addrs: Iterable[TransportAddr]) -> None:
         """Open a path to each of the addresses."""

@@ -97,6 +97,7 @@ class MagicSock:
             path_address=self.path_address,
             transport_addr=self.transport_addr,
             explain=self._explain,
+            reaches=self.custom.reaches,
         )
         self.remotes = RemoteMap(lookup, around)
         self._id = secret_key.public()
