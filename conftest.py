@@ -8,12 +8,15 @@ errors.
 
 import asyncio
 import gc
+import os
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+
+os.environ["IROH_PORTMAPPER"] = "0"  # a test never talks to this machine's router
 
 
 def pytest_collection_finish() -> None:

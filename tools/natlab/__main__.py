@@ -17,13 +17,12 @@ from pathlib import Path
 from natlab import acceptance, capabilities, report
 from natlab.case import Case
 from natlab.lab import sweep
-from natlab.ledger import PAIRS, Ledger
 from natlab.report import Report
 from natlab.runner import Runner
 from natlab.scenarios import disturb, matrix, upstream
 
 ROOT = Path(__file__).resolve().parents[2]
-
+PAIRS = ("PP", "PR", "RP", "RR")
 SIMULATION = "packages/iroh/tests/sim"
 
 
@@ -37,22 +36,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", default=None, help="of PP,PR,RP,RR: dialer, listener")
     parser.add_argument("--jobs", type=int, default=4, help="cases at a time")
     parser.add_argument("--write", action="store_true", help="renew docs/natlab.md")
-    parser.add_argument("--results", type=Path, help="keep results here; add to those of before")
     parser.add_argument("--verbose", action="store_true", help="tell what passes, and stderr")
     return parser.parse_args()
 
 
-def everything() -> list[Case]:
-    """Give every case, in the order of the tables."""
-    return [*upstream.cases(), *matrix.cases(), *disturb.cases()]
-
-
 def chosen(asked: argparse.Namespace) -> list[Case]:
-    """Give the cases that were asked for. With -k, of the long form."""
+    """Give the cases that were asked for. With -k, the long form."""
+    everything = [*upstream.cases(), *matrix.cases(), *disturb.cases()]
     if asked.k:
-        wanted = [(case, f"{case.group} {case.name}") for case in everything()]
+        texts = [f"{case.group} {case.name}" for case in everything]
+        wanted = zip(everything, texts, strict=True)
         return [case for case, text in wanted if any(part in text for part in asked.k)]
-    return [case for case in everything() if asked.full or case.quick]
+    return everything if asked.full else [case for case in everything if case.quick]
 
 
 def no_lab(lacks: list[str]) -> int:
@@ -79,11 +74,8 @@ async def run(asked: argparse.Namespace) -> Report | None:
     everyone = PAIRS if asked.full or asked.k else PAIRS[:-1]
     pairs = asked.pairs.split(",") if asked.pairs else list(everyone)
     runner = Runner(asked.jobs, verbose=asked.verbose)
-    ledger = Ledger.read(asked.results)
-    await runner.run(cases, pairs)
-    ledger.add(runner.results, time.monotonic() - start, runner.proofs)
-    ledger.write(asked.results)
-    return Report(ledger.results(everything()), ledger.seconds, ledger.proofs)
+    results = await runner.run(cases, pairs)
+    return Report(results, time.monotonic() - start, runner.proofs)
 
 
 def main() -> int:

@@ -65,9 +65,8 @@ async def published(dns: DnsServer, endpoint: Endpoint) -> list[str]:
 
 
 async def echo(client: Endpoint, target, size: int):
-    """Echo random bytes; gives the path that the connection began with, and the one at its end."""
+    """Echo random bytes; gives the path that carried them."""
     async with await client.connect(target, ECHO_ALPN) as conn:
-        first = selected(conn)
         data = os.urandom(size)
         send, recv = await conn.open_bi()
 
@@ -77,12 +76,8 @@ async def echo(client: Endpoint, target, size: int):
 
         _, back = await asyncio.gather(upload(), recv.read_to_end(size))
         assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()
-        return first, selected(conn)
-
-
-def selected(conn):
-    (path,) = (path for path in conn.paths() if path.is_selected)
-    return path
+        (path,) = (path for path in conn.paths() if path.is_selected)
+        return path
 
 
 async def test_dial_by_id_alone(bind, relay, dns) -> None:
@@ -91,11 +86,10 @@ async def test_dial_by_id_alone(bind, relay, dns) -> None:
     client = await bind(preset=preset)
     await server.online()
     assert await published(dns, server) == [f"relay={relay.http_url}"]
-    first, last = await echo(client, server.id(), 10_000_000)
-    assert first.is_relay
-    assert first.remote_addr == str(relay.http_url)
-    assert last.is_ip, "it became direct while it carried data"
-    assert relay.metrics.bytes_sent < 20_000_000
+    path = await echo(client, server.id(), 1_000_000)
+    assert path.is_relay
+    assert path.remote_addr == str(relay.http_url)
+    assert relay.metrics.bytes_sent > 2_000_000
 
 
 async def test_published_ip_addresses_make_the_path_direct(bind, relay, dns) -> None:
@@ -106,8 +100,8 @@ async def test_published_ip_addresses_make_the_path_direct(bind, relay, dns) -> 
     server = await bind(protocols={ECHO_ALPN: Echo()}, address_lookup=lookup[:1])
     client = await bind(address_lookup=lookup[1:])
     await published(dns, server)
-    first, _last = await echo(client, server.id(), 10_000)
-    assert first.is_ip
+    path = await echo(client, server.id(), 10_000)
+    assert path.is_ip
 
 
 async def test_user_data_is_published(bind, dns) -> None:
@@ -128,16 +122,16 @@ async def test_dialling_by_relay_url_only(bind, relay) -> None:
     client = await bind(relay_mode=RelayMode.custom_from_urls([]))
     await server.online()
     assert server.addr().relay_url() == str(relay.http_url)
-    first, _last = await echo(client, EndpointAddr(server.id(), str(relay.http_url)), 100_000)
-    assert first.is_relay
+    path = await echo(client, EndpointAddr(server.id(), str(relay.http_url)), 100_000)
+    assert path.is_relay
 
 
 async def test_a_dead_relay_does_not_hinder_a_direct_dial(bind, relay) -> None:
     mode = RelayMode.custom_from_urls(["http://127.0.0.1:1/"])
     server = await bind(relay_mode=mode, protocols={ECHO_ALPN: Echo()})
     client = await bind(relay_mode=mode)
-    first, _last = await echo(client, server.addr(), 100_000)
-    assert first.is_ip
+    path = await echo(client, server.addr(), 100_000)
+    assert path.is_ip
 
 
 async def test_the_home_relay_comes_and_goes(bind, relay) -> None:

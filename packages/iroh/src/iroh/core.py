@@ -43,6 +43,7 @@ from iroh_base import (
 from iroh_relay.relay_map import RelayMap
 
 if TYPE_CHECKING:
+    from iroh.port_forwarding import PortForwarding
     from iroh.resolver import DnsResolver
     from iroh.router import Router
     from iroh_relay.client import RelayStatus
@@ -68,6 +69,7 @@ class EndpointCore:
         self.closing = self.closed = False
         self.router: Router | None = None
         self.relay_map: RelayMap | None = None
+        self.forwarding: PortForwarding | None = None
         if not config.relay_mode.is_disabled():
             self.relay_map = config.relay_mode.relay_map()
         self.services = AddressLookupServices()
@@ -89,10 +91,8 @@ class EndpointCore:
             self._relay_resolver,
             config.default_binds,
             custom_transports=config.custom_transports,
-            path_selector=config.path_selector,
         )
         self.engine = EngineDriver(engine, self.sock.send)
-        self.engine.candidate_filter = self.sock.is_usable_candidate
         self.sock.deliver = self.engine.on_batches
         for addr in config.external_addrs:
             self.sock.direct.add_external(addr)
@@ -106,7 +106,7 @@ class EndpointCore:
             self.loop,
             Watchable(self.monitor.state, self.loop.create_future),
             reset_resolver=self._reset_resolver,
-            ask_report=self._ask_report,
+            ask_report=self._network_changed,
             tell_paths=self._renew_paths,
         )
         self.home_status: Watchable[RelayStatus | None] = (
@@ -124,6 +124,7 @@ class EndpointCore:
             )
         self.sock.start()
         self.monitor.start()
+        self._start_forwarding()
         if config.addr_filter is not None:
             self.services.set_addr_filter(config.addr_filter)
         self.services.bind(LookupContext(secret_key=self.secret_key, resolver=self.resolver))
@@ -154,12 +155,29 @@ class EndpointCore:
         except Exception:  # the application's own resolver: its bug must not cost us the network
             logger.exception("the resolver failed to reset")
 
-    def _ask_report(self, major: bool) -> None:
+    def _network_changed(self, _major: bool) -> None:
         self.sock.count_network_change()
+        if self.forwarding is not None:
+            self.forwarding.network_changed()
 
-    def _renew_paths(self, major: bool) -> None:
+    def _start_forwarding(self) -> None:
+        if not self._config.portmapper or os.environ.get("IROH_PORTMAPPER") == "0":
+            return
+        from iroh.port_forwarding import PortForwarding  # late: not every endpoint wants one
+
+        self.forwarding = PortForwarding(self.sock, self.monitor, lambda: None)
+        self._spawn(self.forwarding.run(), "iroh-portmap-follow")
+
+    def _renew_paths(self, _major: bool) -> None:
+        """Nudge every path of every connection, or replace it if our address is gone."""
         local = self.monitor.state.local_addresses
-        self.sock.network_changed(major, lambda path: is_recoverable(path, local))
+        for driver in self.engine.drivers():
+            commands = driver.connection.path_commands
+            if commands is not None:
+                commands.on_network_change(
+                    lambda path: is_recoverable(path, local), self.loop.time()
+                )
+                driver.schedule()
 
     async def _probe(self, url: RelayUrl) -> float:
         from iroh_relay.client import probe_latency
@@ -239,7 +257,8 @@ class EndpointCore:
             task.cancel()
         try:
             self.engine.shut()
-            await asyncio.gather(self._close_services(), self.sock.close())
+            ends = self._close_services(), self._end_forwarding(), self.sock.close()
+            await asyncio.gather(*ends)
         finally:
             self.engine.abandon()
             self.addr.close()
@@ -252,6 +271,10 @@ class EndpointCore:
     def _end_monitor(self) -> None:
         self.network.close()
         self.monitor.stop()
+
+    async def _end_forwarding(self) -> None:
+        if self.forwarding is not None:
+            await self.forwarding.close()
 
     async def _close_services(self) -> None:
         try:

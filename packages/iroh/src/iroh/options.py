@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from iroh.errors import ConsumedError
 from iroh.magicsock.binds import Bind, BindOpts, add_bind
-from iroh.magicsock.selector import PathSelector
 from iroh.magicsock.transports.custom import CustomTransport
 from iroh.quic.config import TransportConfig
 from iroh.relay_mode import RelayMode
@@ -58,7 +57,8 @@ class EndpointOptions:
     addr_filter: which of our addresses are published.
     user_data: at most 245 bytes of text, published beside the addresses.
     external_addrs: "ip:port" others reach us by, where the endpoint cannot know it.
-    path_selector: chooses among the paths to a peer; None is the BiasedRttPathSelector.
+    portmapper: whether the home router is asked to forward a port (PCP, NAT-PMP, UPnP); None leaves
+        it to the preset. The environment's IROH_PORTMAPPER=0 forbids it whatever is said here.
     custom_transports: further ways to send datagrams, each for this endpoint alone.
     """
 
@@ -73,9 +73,16 @@ class EndpointOptions:
     addr_filter: AddrFilter | None = None
     user_data: str | UserData | None = None
     external_addrs: Sequence[str] = ()
+    portmapper: bool | None = None
     transport_config: TransportConfig | None = None
-    path_selector: PathSelector | None = None
     custom_transports: Sequence[CustomTransport] = ()
+
+
+_SINGLE = (
+    *("bind_addr", "secret_key", "alpns", "relay_mode", "dns_resolver", "addr_filter"),
+    *("user_data", "portmapper", "transport_config"),
+)
+"""Fields of EndpointOptions that are one value, None or given to the builder's method so named."""
 
 
 @dataclass(kw_only=True)
@@ -92,8 +99,8 @@ class EndpointConfig:
     addr_filter: AddrFilter | None = None
     user_data: UserData | None = None
     external_addrs: list[SocketAddr] = field(default_factory=list)
+    portmapper: bool = False
     transport: TransportConfig = field(default_factory=TransportConfig)
-    path_selector: PathSelector | None = None
     custom_transports: list[CustomTransport] = field(default_factory=list)
 
 
@@ -185,15 +192,13 @@ class EndpointBuilder:
         """Announce an address others reach us by. May be repeated."""
         self.config.external_addrs.append(SocketAddr.parse(addr))
 
+    def portmapper(self, enabled: bool) -> None:
+        """Say whether the home router is asked to forward a port (PCP, NAT-PMP, UPnP)."""
+        self.config.portmapper = enabled
+
     def transport_config(self, config: TransportConfig) -> None:
         """Set the QUIC settings."""
         self.config.transport = config
-
-    def path_selector(self, selector: PathSelector | None) -> None:
-        """Let this choose among the paths to a peer; None is the BiasedRttPathSelector."""
-        if selector is not None and not isinstance(selector, PathSelector):
-            raise TypeError(f"a path selector derives from PathSelector: {selector!r}")
-        self.config.path_selector = selector
 
     def add_custom_transport(self, transport: CustomTransport) -> None:
         """Send and receive over this, too. May be repeated: the first that reaches an address."""
@@ -211,27 +216,14 @@ class EndpointBuilder:
     def apply_options(self, options: EndpointOptions) -> None:
         """Apply the preset of the options, then whatever else they set."""
         self.apply_n0() if options.preset is None else self.apply(options.preset)
-        if options.bind_addr is not None:
-            self.bind_addr(options.bind_addr)
-        if options.secret_key is not None:
-            self.secret_key(options.secret_key)
-        if options.alpns is not None:
-            self.alpns(options.alpns)
-        if options.relay_mode is not None:
-            self.relay_mode(options.relay_mode)
+        for name in _SINGLE:
+            value = getattr(options, name)
+            if value is not None:
+                getattr(self, name)(value)
         for service in options.address_lookup:
             self.address_lookup(service)
-        if options.dns_resolver is not None:
-            self.dns_resolver(options.dns_resolver)
-        if options.addr_filter is not None:
-            self.addr_filter(options.addr_filter)
-        if options.user_data is not None:
-            self.user_data(options.user_data)
         for addr in options.external_addrs:
             self.external_addr(addr)
-        if options.transport_config is not None:
-            self.transport_config(options.transport_config)
-        self.path_selector(options.path_selector or self.config.path_selector)
         for transport in options.custom_transports:
             self.add_custom_transport(transport)
 

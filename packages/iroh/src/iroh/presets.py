@@ -2,7 +2,7 @@
 
 Empty           nothing at all
 Minimal         direct addresses only: no relay, no lookup
-N0              n0's relays, pkarr server and DNS
+N0              n0's relays, pkarr server and DNS; asks the home router for a port
 N0DisableRelay  the same without relays
 SelfHosted      your own relay, pkarr server and DNS
 """
@@ -40,16 +40,20 @@ class Minimal(Preset):
 
 
 class N0(Preset):
-    """Publish to and find peers through n0's public servers; relays as a fallback."""
+    """Publish to and find peers through n0's public servers; relays as a fallback.
+
+    The home router, if it can, forwards a port.
+    """
 
     def apply(self, builder: EndpointBuilder) -> None:
-        """Add n0's lookup services and relays."""
+        """Add n0's lookup services and relays, and turn the portmapper on."""
         from iroh.address_lookup import DnsAddressLookup, PkarrPublisher, PkarrResolver
 
         builder.address_lookup(PkarrPublisher.n0())
         builder.address_lookup(PkarrResolver.n0())
         builder.address_lookup(DnsAddressLookup.n0())
         builder.relay_mode(RelayMode.default_mode())
+        builder.portmapper(True)
 
 
 class N0DisableRelay(Preset):

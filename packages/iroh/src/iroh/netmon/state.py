@@ -83,6 +83,24 @@ class NetworkState:
         """Whether there is an IPv6 address that may reach others: global or unique local."""
         return any(ip in _GLOBAL or ip in _UNIQUE_LOCAL for ip in self._outward())
 
+    @cached_property
+    def home_router(self) -> tuple[str, str] | None:
+        """Return the IPv4 gateway and our own address on its network; None if there is none."""
+        route = self.default_v4
+        if route is None or route.gateway is None:
+            return None
+        gateway = ipaddress.IPv4Address(route.gateway)
+        own = [
+            ipaddress.IPv4Interface(f"{addr.ip}/{addr.prefix_len}")
+            for interface in self.interfaces
+            if interface.name == route.interface and interface.is_up and not interface.is_loopback
+            for addr in interface.addrs
+            if ":" not in addr.ip
+        ]
+        near = [each for each in own if gateway in each.network]
+        ip = route.source or next((str(each.ip) for each in (*near, *own)), None)
+        return None if ip is None else (route.gateway, ip)
+
     @property
     def is_usable(self) -> bool:
         """Whether packets may leave: an address and a default route (iroh has_usable_network)."""

@@ -1,1 +1,0 @@
-"""Remotes: their addresses, paths, selection, hole punching, and paths that die."""
