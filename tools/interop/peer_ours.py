@@ -83,13 +83,6 @@ class OurAgent(peer_ffi.Agent):
         self.schedule(connection)
         return {"left": [str(addr) for addr in left]}
 
-    async def do_start_round(self, connection: int) -> dict[str, Any]:
-        """Start a round of NAT traversal as the client."""
-        now = asyncio.get_running_loop().time()
-        probed = self.commands(connection).start_round(now)
-        self.schedule(connection)
-        return {"probed": [str(addr) for addr in probed]}
-
     async def do_open_path(
         self, connection: int, endpoint: int, remote: str, available: bool = False
     ) -> dict[str, Any]:

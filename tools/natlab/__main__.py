@@ -17,12 +17,13 @@ from pathlib import Path
 from natlab import acceptance, capabilities, report
 from natlab.case import Case
 from natlab.lab import sweep
+from natlab.ledger import PAIRS, Ledger
 from natlab.report import Report
 from natlab.runner import Runner
 from natlab.scenarios import disturb, matrix, upstream
 
 ROOT = Path(__file__).resolve().parents[2]
-PAIRS = ("PP", "PR", "RP", "RR")
+
 SIMULATION = "packages/iroh/tests/sim"
 
 
@@ -36,18 +37,22 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", default=None, help="of PP,PR,RP,RR: dialer, listener")
     parser.add_argument("--jobs", type=int, default=4, help="cases at a time")
     parser.add_argument("--write", action="store_true", help="renew docs/natlab.md")
+    parser.add_argument("--results", type=Path, help="keep results here; add to those of before")
     parser.add_argument("--verbose", action="store_true", help="tell what passes, and stderr")
     return parser.parse_args()
 
 
+def everything() -> list[Case]:
+    """Give every case, in the order of the tables."""
+    return [*upstream.cases(), *matrix.cases(), *disturb.cases()]
+
+
 def chosen(asked: argparse.Namespace) -> list[Case]:
-    """Give the cases that were asked for. With -k, the long form."""
-    everything = [*upstream.cases(), *matrix.cases(), *disturb.cases()]
+    """Give the cases that were asked for. With -k, of the long form."""
     if asked.k:
-        texts = [f"{case.group} {case.name}" for case in everything]
-        wanted = zip(everything, texts, strict=True)
+        wanted = [(case, f"{case.group} {case.name}") for case in everything()]
         return [case for case, text in wanted if any(part in text for part in asked.k)]
-    return everything if asked.full else [case for case in everything if case.quick]
+    return [case for case in everything() if asked.full or case.quick]
 
 
 def no_lab(lacks: list[str]) -> int:
@@ -74,8 +79,11 @@ async def run(asked: argparse.Namespace) -> Report | None:
     everyone = PAIRS if asked.full or asked.k else PAIRS[:-1]
     pairs = asked.pairs.split(",") if asked.pairs else list(everyone)
     runner = Runner(asked.jobs, verbose=asked.verbose)
-    results = await runner.run(cases, pairs)
-    return Report(results, time.monotonic() - start, runner.proofs)
+    ledger = Ledger.read(asked.results)
+    await runner.run(cases, pairs)
+    ledger.add(runner.results, time.monotonic() - start, runner.proofs)
+    ledger.write(asked.results)
+    return Report(ledger.results(everything()), ledger.seconds, ledger.proofs)
 
 
 def main() -> int:

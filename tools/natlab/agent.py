@@ -77,6 +77,8 @@ class Flow:
         self.out, self.into = hashlib.sha256(), hashlib.sha256()
         self.first = self.last = 0.0
         self.gaps: list[tuple[float, float]] = []
+        self.late = 0.0
+        """How late this process was woken at worst: a busy machine is no fault of a path."""
         self.tasks = [asyncio.create_task(self.write()), asyncio.create_task(self.read())]
 
     async def write(self) -> None:
@@ -89,7 +91,9 @@ class Flow:
             self.out.update(block)
             self.sent += len(block)
             number += 1
+            slept = time.monotonic()
             await asyncio.sleep(self.pause)
+            self.late = max(self.late, time.monotonic() - slept - self.pause)
         await send.finish()
 
     async def read(self) -> None:
@@ -118,6 +122,7 @@ class Flow:
             "out": self.out.hexdigest(),
             "into": self.into.hexdigest(),
             "first": self.first,
+            "late": self.late,
             "gaps": [{"seconds": round(length, 4), "from": at} for length, at in gaps],
         }
 

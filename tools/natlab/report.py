@@ -50,7 +50,7 @@ class Report:
         self.results = results
         self.seconds = seconds
         self.proofs = sorted(proofs)
-        self.pairs = list(dict.fromkeys(result.pair for result in results))
+        self.pairs = [pair for pair in PAIR_WORDS if any(r.pair == pair for r in results)]
         self.cells: Cells = {(result.case.name, result.pair): result for result in results}
 
     def text(self) -> str:
@@ -164,6 +164,7 @@ class Report:
             ("direct s", "direct s", None),
             ("longest stall ms, cells that become direct", "stall ms", True),
             ("longest stall ms, cells that stay relayed", "stall ms", False),
+            ("of it, ms that a process was woken late", "late ms", None),
         ):
             row = [label]
             for pair in self.pairs:

@@ -6,7 +6,6 @@ nothing beside it, and what counts is noted as "again". Cases that share a lab r
 
 import asyncio
 import itertools
-import sys
 import time
 from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +20,9 @@ from natlab.stage import KINDS, Failed, House, Side, Stage
 
 BEARABLE = (Failed, PeerError, PeerGone, ServerFailed, LabError, TimeoutError)
 """What a case may raise; anything else is a bug of the lab."""
+
+EVERY = 20
+"""Cases that pass between two signs of life."""
 
 
 @dataclass(slots=True)
@@ -121,22 +123,18 @@ class Runner:
         finally:
             if stage is not None:
                 result.figures = stage.figures
-                await self.put_away(stage)
+                if case.shared:
+                    stage.leave()
         result.seconds = time.monotonic() - start
         self.note(result)
-
-    async def put_away(self, stage: Stage) -> None:
-        """Close what a stage had open; a peer that does not is ended with its lab."""
-        try:
-            await stage.close()
-        except BEARABLE as error:
-            print(f"natlab: closing: {told(error)}", flush=True)
 
     def note(self, result: Result) -> None:
         """Keep a result and tell it."""
         self.results.append(result)
         case = result.case
-        if not (sys.stdout.isatty() or self.verbose) and result.ok:
+        if result.ok and not self.verbose:
+            if len(self.results) % EVERY == 0:
+                print(f"{len(self.results):4}/{self.total}", flush=True)
             return
         figures = ", ".join(f"{name} {value}" for name, value in result.figures.items())
         verdict = "ok  " if result.ok else "FAIL"

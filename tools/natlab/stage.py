@@ -46,6 +46,8 @@ class House:
         self.stack = AsyncExitStack()
         self.peers: dict[tuple[str, str], asyncio.Task[Peer]] = {}
         self.relay_stack = AsyncExitStack()
+        self.closing: set[asyncio.Task[dict[str, Any]]] = set()
+        """Endpoints that are being closed while others run."""
 
     async def __aenter__(self) -> Self:
         lab = await asyncio.to_thread(Lab, self.plan)
@@ -62,6 +64,9 @@ class House:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
+        for closing in tuple(self.closing):
+            closing.cancel()
+        await asyncio.gather(*self.closing, return_exceptions=True)
         for task in self.peers.values():
             peer = (await asyncio.gather(task, return_exceptions=True))[0]
             if isinstance(peer, Peer):
@@ -108,11 +113,9 @@ class House:
 
 
 async def end(peer: Peer) -> None:
-    """End a peer's process, by force if it does not want to."""
-    try:
-        await peer.end()
-    except Exception as error:  # noqa: BLE001 (how a process ends is no part of a scenario)
-        print(f"natlab: {error}", flush=True)
+    """End a process without a goodbye: closing well takes seconds, and is tested elsewhere."""
+    await peer.kill()
+    await peer.end()
 
 
 @dataclass(slots=True)
@@ -162,15 +165,15 @@ class Stage:
         """Give the side of this name (client or server), and the other."""
         return self.sides if name == "client" else (self.listener, self.dialer)
 
-    async def bind(self) -> None:
+    async def bind(self, within: float) -> None:
         """Bind both endpoints with the relay, and tell them their outside addresses."""
-        await asyncio.gather(*(self.bind_one(side) for side in self.sides))
+        await asyncio.gather(*(self.bind_one(side, within) for side in self.sides))
 
-    async def bind_one(self, side: Side) -> None:
+    async def bind_one(self, side: Side, within: float) -> None:
         """Bind an endpoint and wait for its relay."""
         side.info = await side.peer.call("bind", alpns=[ALPN], relay=RELAY_URL)
         side.endpoint = side.info["endpoint"]
-        await side.peer.call("online", endpoint=side.endpoint)
+        await side.peer.call("online", within, endpoint=side.endpoint)
         await self.tell_outside(side)
 
     async def tell_outside(self, side: Side) -> None:
@@ -195,7 +198,7 @@ class Stage:
 
     async def connect(self, within: float = WITHIN) -> None:
         """Dial by relay only, and look at the first path on both sides."""
-        await self.bind()
+        await self.bind(within)
         self.dialed_at = time.monotonic()
         accepting = self.listener.peer.begin("accept", within + 5, endpoint=self.listener.endpoint)
         where = {"id": self.listener.info["id"], "relay": RELAY_URL}
@@ -259,15 +262,18 @@ class Stage:
         lost = a["sent"] - b["got"] + b["sent"] - a["got"]
         self.figures["lost"] = lost
         gaps = [*a["gaps"][:1], *b["gaps"][:1]]
+        self.figures["late ms"] = round(1000 * max(a["late"], b["late"]), 1)
         self.figures["stall ms"] = round(1000 * max(gap["seconds"] for gap in gaps), 1)
         if lost or a["out"] != b["into"] or b["out"] != a["into"]:
             raise Failed(f"bytes lost or wrong: {a} {b}")
 
-    async def close(self) -> None:
-        """Close both endpoints; the processes stay for other stages."""
+    def leave(self) -> None:
+        """Let both endpoints close, unattended; the processes stay for other stages."""
         for side in self.sides:
             if side.endpoint:
-                await side.peer.call("unbind", endpoint=side.endpoint)
+                closing = side.peer.begin("unbind", endpoint=side.endpoint)
+                self.house.closing.add(closing)
+                closing.add_done_callback(self.house.closing.discard)
 
 
 def brief(notes: list[dict[str, Any]]) -> str:

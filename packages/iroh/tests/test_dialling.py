@@ -193,7 +193,6 @@ async def test_an_answer_comes_from_the_address_that_was_dialled(bind) -> None:
     await send.write_all(b"x" * 300_000)
     await send.finish()
     assert len(await (await conn.accept_uni()).read_to_end(300_000)) == 300_000
-    assert {path.remote_addr for path in conn.paths()} == {target}
     assert client._engine.engine.dropped.get("unexpected remote", 0) == 0
 
 

@@ -65,8 +65,9 @@ async def published(dns: DnsServer, endpoint: Endpoint) -> list[str]:
 
 
 async def echo(client: Endpoint, target, size: int):
-    """Echo random bytes; gives the path that carried them."""
+    """Echo random bytes; gives the path that the connection began with, and the one at its end."""
     async with await client.connect(target, ECHO_ALPN) as conn:
+        first = selected(conn)
         data = os.urandom(size)
         send, recv = await conn.open_bi()
 
@@ -76,8 +77,12 @@ async def echo(client: Endpoint, target, size: int):
 
         _, back = await asyncio.gather(upload(), recv.read_to_end(size))
         assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()
-        (path,) = (path for path in conn.paths() if path.is_selected)
-        return path
+        return first, selected(conn)
+
+
+def selected(conn):
+    (path,) = (path for path in conn.paths() if path.is_selected)
+    return path
 
 
 async def test_dial_by_id_alone(bind, relay, dns) -> None:
@@ -86,10 +91,11 @@ async def test_dial_by_id_alone(bind, relay, dns) -> None:
     client = await bind(preset=preset)
     await server.online()
     assert await published(dns, server) == [f"relay={relay.http_url}"]
-    path = await echo(client, server.id(), 1_000_000)
-    assert path.is_relay
-    assert path.remote_addr == str(relay.http_url)
-    assert relay.metrics.bytes_sent > 2_000_000
+    first, last = await echo(client, server.id(), 10_000_000)
+    assert first.is_relay
+    assert first.remote_addr == str(relay.http_url)
+    assert last.is_ip, "it became direct while it carried data"
+    assert relay.metrics.bytes_sent < 20_000_000
 
 
 async def test_published_ip_addresses_make_the_path_direct(bind, relay, dns) -> None:
@@ -100,8 +106,8 @@ async def test_published_ip_addresses_make_the_path_direct(bind, relay, dns) -> 
     server = await bind(protocols={ECHO_ALPN: Echo()}, address_lookup=lookup[:1])
     client = await bind(address_lookup=lookup[1:])
     await published(dns, server)
-    path = await echo(client, server.id(), 10_000)
-    assert path.is_ip
+    first, _last = await echo(client, server.id(), 10_000)
+    assert first.is_ip
 
 
 async def test_user_data_is_published(bind, dns) -> None:
@@ -122,16 +128,16 @@ async def test_dialling_by_relay_url_only(bind, relay) -> None:
     client = await bind(relay_mode=RelayMode.custom_from_urls([]))
     await server.online()
     assert server.addr().relay_url() == str(relay.http_url)
-    path = await echo(client, EndpointAddr(server.id(), str(relay.http_url)), 100_000)
-    assert path.is_relay
+    first, _last = await echo(client, EndpointAddr(server.id(), str(relay.http_url)), 100_000)
+    assert first.is_relay
 
 
 async def test_a_dead_relay_does_not_hinder_a_direct_dial(bind, relay) -> None:
     mode = RelayMode.custom_from_urls(["http://127.0.0.1:1/"])
     server = await bind(relay_mode=mode, protocols={ECHO_ALPN: Echo()})
     client = await bind(relay_mode=mode)
-    path = await echo(client, server.addr(), 100_000)
-    assert path.is_ip
+    first, _last = await echo(client, server.addr(), 100_000)
+    assert first.is_ip
 
 
 async def test_the_home_relay_comes_and_goes(bind, relay) -> None:

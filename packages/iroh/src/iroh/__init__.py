@@ -40,6 +40,12 @@ from iroh.errors import (
     StreamStoppedError,
 )
 from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
+from iroh.magicsock.selector import (
+    BiasedRttPathSelector,
+    PathCandidate,
+    PathSelectionContext,
+    PathSelector,
+)
 from iroh.magicsock.transports.custom import CustomTransport, Deliver
 from iroh.metrics import CounterStats
 from iroh.options import BindOpts, EndpointBuilder, EndpointOptions, Preset
@@ -83,6 +89,7 @@ __all__ = [
     "AddrChangeCallback",
     "AddrFilter",
     "BiStream",
+    "BiasedRttPathSelector",
     "BindError",
     "BindOpts",
     "CallbackError",
@@ -116,9 +123,12 @@ __all__ = [
     "IrohErrorKind",
     "LookupFailedError",
     "NetworkChangeCallback",
+    "PathCandidate",
     "PathChangeCallback",
     "PathEvent",
     "PathEventCallback",
+    "PathSelectionContext",
+    "PathSelector",
     "PathSnapshot",
     "PathStatsRecord",
     "Preset",

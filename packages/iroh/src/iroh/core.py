@@ -91,8 +91,10 @@ class EndpointCore:
             self._relay_resolver,
             config.default_binds,
             custom_transports=config.custom_transports,
+            path_selector=config.path_selector,
         )
         self.engine = EngineDriver(engine, self.sock.send)
+        self.engine.candidate_filter = self.sock.is_usable_candidate
         self.sock.deliver = self.engine.on_batches
         for addr in config.external_addrs:
             self.sock.direct.add_external(addr)
@@ -168,16 +170,9 @@ class EndpointCore:
         self.forwarding = PortForwarding(self.sock, self.monitor, lambda: None)
         self._spawn(self.forwarding.run(), "iroh-portmap-follow")
 
-    def _renew_paths(self, _major: bool) -> None:
-        """Nudge every path of every connection, or replace it if our address is gone."""
+    def _renew_paths(self, major: bool) -> None:
         local = self.monitor.state.local_addresses
-        for driver in self.engine.drivers():
-            commands = driver.connection.path_commands
-            if commands is not None:
-                commands.on_network_change(
-                    lambda path: is_recoverable(path, local), self.loop.time()
-                )
-                driver.schedule()
+        self.sock.network_changed(major, lambda path: is_recoverable(path, local))
 
     async def _probe(self, url: RelayUrl) -> float:
         from iroh_relay.client import probe_latency

@@ -103,9 +103,9 @@ class Endpoint(EndpointState):
     async def remote_addr(self, id: PublicKey) -> EndpointAddr | None:
         """Return what we know of a peer's addresses, None if nothing."""
         remote = self._sock.remotes.find(id)
-        if remote is None or not remote.addresses:
+        if remote is None or not remote.addrs:
             return None
-        return EndpointAddr(id).with_addrs(remote.addresses)
+        return EndpointAddr(id).with_addrs(remote.addrs)
 
     # -- dialling -------------------------------------------------------------------------------
 

@@ -275,7 +275,7 @@ class Connecting(_Handshake):
         return self._remote.endpoint_id
 
     def _timeout_text(self) -> str:
-        tried = ", ".join(map(str, self._remote.addresses))
+        tried = ", ".join(map(str, self._remote.addrs))
         return f"timed out: no answer from any known address of the endpoint (tried {tried})"
 
 

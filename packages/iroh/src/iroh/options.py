@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from iroh.errors import ConsumedError
 from iroh.magicsock.binds import Bind, BindOpts, add_bind
+from iroh.magicsock.selector import PathSelector
 from iroh.magicsock.transports.custom import CustomTransport
 from iroh.quic.config import TransportConfig
 from iroh.relay_mode import RelayMode
@@ -57,6 +58,7 @@ class EndpointOptions:
     addr_filter: which of our addresses are published.
     user_data: at most 245 bytes of text, published beside the addresses.
     external_addrs: "ip:port" others reach us by, where the endpoint cannot know it.
+    path_selector: chooses among the paths to a peer; None is the BiasedRttPathSelector.
     portmapper: whether the home router is asked to forward a port (PCP, NAT-PMP, UPnP); None leaves
         it to the preset. The environment's IROH_PORTMAPPER=0 forbids it whatever is said here.
     custom_transports: further ways to send datagrams, each for this endpoint alone.
@@ -75,12 +77,13 @@ class EndpointOptions:
     external_addrs: Sequence[str] = ()
     portmapper: bool | None = None
     transport_config: TransportConfig | None = None
+    path_selector: PathSelector | None = None
     custom_transports: Sequence[CustomTransport] = ()
 
 
 _SINGLE = (
     *("bind_addr", "secret_key", "alpns", "relay_mode", "dns_resolver", "addr_filter"),
-    *("user_data", "portmapper", "transport_config"),
+    *("user_data", "portmapper", "transport_config", "path_selector"),
 )
 """Fields of EndpointOptions that are one value, None or given to the builder's method so named."""
 
@@ -101,6 +104,7 @@ class EndpointConfig:
     external_addrs: list[SocketAddr] = field(default_factory=list)
     portmapper: bool = False
     transport: TransportConfig = field(default_factory=TransportConfig)
+    path_selector: PathSelector | None = None
     custom_transports: list[CustomTransport] = field(default_factory=list)
 
 
@@ -199,6 +203,12 @@ class EndpointBuilder:
     def transport_config(self, config: TransportConfig) -> None:
         """Set the QUIC settings."""
         self.config.transport = config
+
+    def path_selector(self, selector: PathSelector | None) -> None:
+        """Let this choose among the paths to a peer; None is the BiasedRttPathSelector."""
+        if selector is not None and not isinstance(selector, PathSelector):
+            raise TypeError(f"a path selector derives from PathSelector: {selector!r}")
+        self.config.path_selector = selector
 
     def add_custom_transport(self, transport: CustomTransport) -> None:
         """Send and receive over this, too. May be repeated: the first that reaches an address."""

@@ -29,6 +29,14 @@ class PathMethods:
         """Return the selected path's round trip time in milliseconds, at least 1."""
         return next((path.rtt_ms for path in self.paths() if path.is_selected), None)
 
+    def why_not_direct(self) -> str | None:
+        """Say in words why a relay carries the connection; None when it is direct, or has ended.
+
+        Like "both NATs are symmetric: each gives every destination another port; hole punching
+        failed 3 times, and goes on". For people: the words may change.
+        """
+        return self._driver.explain() if self._driver.inbox.close_reason is None else None
+
     def relay_url(self) -> RelayUrl | None:
         """Return the relay that carries the data; None when the path is direct."""
         remote = self._driver.inbox.remote

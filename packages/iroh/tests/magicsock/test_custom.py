@@ -112,7 +112,7 @@ async def test_a_failing_transport_harms_nobody_and_is_logged_once(caplog) -> No
     assert good.log == ["start", *["valid", "send", "send", "send"] * 5, "close"]
     assert metrics.custom_errors == 16
     texts = [record.message for record in caplog.records if record.levelno == logging.ERROR]
-    parts = ("send", "send", "send", "close")
+    parts = ("send", "is_valid_send_addr", "send", "close")
     assert texts == [f"custom transport Wire: {what} failed" for what in parts]
 
 

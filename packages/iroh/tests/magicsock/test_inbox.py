@@ -99,24 +99,24 @@ async def test_many_who_want_a_stream_are_not_all_woken_for_a_few(inbox) -> None
 
 
 async def test_path_changes_are_counted_until_the_end(inbox) -> None:
-    moved: list[object] = []
-    inbox.on_path_changed = moved.append
+    told: list[object] = []
+    inbox.on_path_event = told.append
     watcher = inbox.path_changes.watch()
     inbox.take([ev.PathChanged("there")])
     assert inbox.remote == "there"
-    assert moved == ["there"]
     assert await watcher.updated() == 1
-    opened: list[object] = []
-    inbox.on_path_opened = opened.append
-    inbox.take(
-        [
-            pe.PathEstablished(1, "elsewhere"),
-            pe.PathMoved(1, "further"),
-            pe.PathAbandoned(1, "further", pe.AbandonReason.PEER, 0),
-            pe.PathClosed(1, "further", None),
-        ]
-    )
-    assert opened == ["elsewhere"]
-    assert moved == ["there"]
+    inbox.path_selected("there")
+    events = [
+        pe.PathEstablished(1, "elsewhere"),
+        pe.PathMoved(1, "further"),
+        pe.PathSilent(1, 2),
+        pe.PathStatusChanged(1, False),
+        pe.PathAbandoned(1, "further", pe.AbandonReason.PEER, 0),
+        pe.PathClosed(1, "further", None),
+    ]
+    inbox.take(events)
+    assert told[1:] == events, "those that change no path, too"
+    inbox.path_selected("elsewhere")
+    assert inbox.remote == "elsewhere"
     inbox.close(TimedOut())
-    assert [n async for n in inbox.path_changes.watch()] == [6]
+    assert [n async for n in inbox.path_changes.watch()] == [7]

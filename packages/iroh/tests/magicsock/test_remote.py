@@ -4,7 +4,12 @@ import pytest
 
 from iroh.address_lookup import LookupItem
 from iroh.errors import EndpointClosedError, LookupFailedError
-from iroh.magicsock.remote import IDLE_TIMEOUT, MAX_ADDRESSES, MAX_IDLE_REMOTES, RemoteMap, Source
+from iroh.magicsock.direct_addrs import DirectAddresses
+from iroh.magicsock.remote import IDLE_TIMEOUT, MAX_IDLE_REMOTES, RemoteMap, Source
+from iroh.magicsock.remote_addrs import MAX_ADDRESSES
+from iroh.magicsock.remote_paths import Surroundings
+from iroh.magicsock.selector import BiasedRttPathSelector
+from iroh.metrics import SocketMetrics
 from iroh_base import EndpointData, EndpointInfo, RelayUrl, SecretKey, SocketAddr
 
 ID = SecretKey.generate().public()
@@ -27,8 +32,26 @@ class Lookup:
             yield LookupItem(EndpointInfo(endpoint_id, EndpointData([found])), "test")
 
 
-def make(lookup=None, clock=lambda: 0.0) -> RemoteMap:
-    return RemoteMap(lookup or Lookup(), clock)
+class Clock:
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when, callback):
+        raise AssertionError("without a connection there is nothing to time")
+
+
+def make(lookup=None, clock=None) -> RemoteMap:
+    around = Surroundings(
+        clock=clock or Clock(),
+        metrics=SocketMetrics(),
+        direct=DirectAddresses(),
+        selector=BiasedRttPathSelector(),
+        path_address=lambda _endpoint_id, target: target,
+        transport_addr=lambda address: address,
+    )
+    return RemoteMap(lookup or Lookup(), around)
 
 
 async def test_given_addresses_resolve_at_once_while_the_lookup_goes_on() -> None:
@@ -41,7 +64,7 @@ async def test_given_addresses_resolve_at_once_while_the_lookup_goes_on() -> Non
     assert lookup.started == 1
     lookup.queue.put_nowait(RELAY)
     lookup.queue.put_nowait(None)
-    await asyncio.wait((remote._lookup_task,))
+    await asyncio.wait((remote.lookup._task,))
     assert list(remote.targets(())) == [IP, RELAY]
     await remotes.close()
 
@@ -81,13 +104,12 @@ async def test_cancelling_a_dial_leaves_the_lookup_to_the_others() -> None:
     await remotes.close()
 
 
-async def test_the_path_in_use_is_the_only_target_and_own_addresses_are_none() -> None:
+async def test_own_addresses_are_no_targets() -> None:
     remotes = make()
     remote = remotes.hold(ID)
     remote.add([IP, RELAY], Source.APP)
+    assert list(remote.targets(())) == [IP, RELAY]
     assert list(remote.targets([IP])) == [RELAY]
-    remote.select("a connection", IP)
-    assert list(remote.targets([IP])) == [IP]
     await remotes.close()
 
 
@@ -96,22 +118,22 @@ async def test_addresses_are_bounded_and_what_the_application_gave_stays_longest
     remote = remotes.hold(ID)
     remote.add([IP], Source.APP)
     remote.add([SocketAddr("192.0.2.2", port) for port in range(1, 100)], Source.LOOKUP)
-    assert len(remote.addresses) == MAX_ADDRESSES
-    assert IP in remote.addresses
-    assert SocketAddr("192.0.2.2", 99) in remote.addresses
+    assert len(remote.addrs) == MAX_ADDRESSES
+    assert IP in remote.addrs
+    assert SocketAddr("192.0.2.2", 99) in remote.addrs
     await remotes.close()
 
 
 async def test_idle_remotes_are_forgotten_and_held_ones_are_not() -> None:
-    now = [0.0]
-    remotes = make(clock=lambda: now[0])
+    clock = Clock()
+    remotes = make(clock=clock)
     idle = remotes.hold(ID)
     idle.add([IP], Source.APP)
     busy = SecretKey.generate().public()
     remotes.hold(busy)
     remotes.release(idle)
     assert remotes.find(ID) is idle
-    now[0] = IDLE_TIMEOUT + 1
+    clock.now = IDLE_TIMEOUT + 1
     assert remotes.find(ID) is None
     assert remotes.find(busy) is not None
     remotes.hold(SecretKey.generate().public())
@@ -161,23 +183,9 @@ async def test_an_endpoint_found_without_an_address_is_a_clear_error() -> None:
     await remotes.close()
 
 
-async def test_the_path_of_a_connection_that_ended_is_no_target() -> None:
-    remotes = make()
-    remote = remotes.hold(ID)
-    remote.add([RELAY], Source.APP)
-    remote.select("first", IP)
-    remote.select("second", RELAY)
-    assert list(remote.targets(())) == [RELAY]
-    remote.select("second", None)
-    assert list(remote.targets(())) == [IP]
-    remote.select("first", None)
-    assert list(remote.targets(())) == [RELAY, IP]
-    await remotes.close()
-
-
 async def test_ipv4_in_ipv6_clothes_is_ipv4() -> None:
     remotes = make()
     remote = remotes.hold(ID)
     remote.add([SocketAddr.parse("[::ffff:192.0.2.1]:1000"), SocketAddr("::1", 5)], Source.APP)
-    assert list(remote.addresses) == [IP, SocketAddr("::1", 5)]
+    assert list(remote.addrs) == [IP, SocketAddr("::1", 5)]
     await remotes.close()

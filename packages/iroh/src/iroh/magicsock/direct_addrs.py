@@ -51,6 +51,9 @@ class DirectAddresses:
         """Return the addresses, the most useful source first."""
         return list(self._sources)
 
+    def __contains__(self, addr: SocketAddr) -> bool:
+        return addr in self._sources
+
     def sources(self) -> dict[SocketAddr, DirectAddrSource]:
         """Return every address with the first source that gave it."""
         return dict(self._sources)

@@ -41,6 +41,8 @@ class ConnectionDriver:
         self.datagram_room = connection.datagram_send_buffer_space()
         """Bytes of datagrams that can be queued when none is."""
         self.inbox = Inbox(transport.datagram_receive_buffer_size, host.loop.create_future)
+        self.explain: Callable[[], str | None] = lambda: None
+        """Says why the connection is not direct; the magic socket knows."""
         self._timer: asyncio.TimerHandle | None = None
         self._pump_due = False
         self._retired = False
@@ -88,8 +90,8 @@ class ConnectionDriver:
 
     def schedule(self) -> None:
         """Pump at the end of this turn of the loop."""
+        self.host.check_thread()
         if not self._pump_due:
-            self.host.check_thread()
             self._pump_due = True
             self.host.loop.call_soon(self._pump_scheduled)
 

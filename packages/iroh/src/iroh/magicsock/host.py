@@ -17,6 +17,7 @@ from iroh.magicsock.waiters import Waiters
 from iroh.quic.api import Connection, Incoming, QuicEndpoint, ServerConfig
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
+from iroh_base import SocketAddr
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class EngineDriver:
         """Attempts refused because too many waited for accept_next."""
         self.failures = 0
         """Receptions that a bug in the engine spoilt."""
+        self.candidate_filter: Callable[[SocketAddr], bool] | None = None
+        """Which of a peer's candidates may be probed; None for any."""
         self._thread = threading.get_ident()
         self._drivers: dict[Connection, ConnectionDriver] = {}
         self._incoming: deque[Incoming] = deque()
@@ -162,6 +165,8 @@ class EngineDriver:
     def _adopt(self, connection: Connection, transport: TransportConfig) -> ConnectionDriver:
         driver = ConnectionDriver(connection, self, transport)
         self._drivers[connection] = driver
+        if self.candidate_filter is not None and connection.path_commands is not None:
+            connection.path_commands.filter_candidates(self.candidate_filter)
         driver.schedule()
         return driver
 

@@ -54,10 +54,8 @@ class Inbox:
         self.close_reason: CloseReason | None = None
         self.remote: Address | None = None
         """The path that carries the data; None while a dial is on every known address."""
-        self.on_path_changed: Callable[[Address], None] | None = None
-        """Told when `remote` changes."""
-        self.on_path_opened: Callable[[Address], None] | None = None
-        """Told of each further path: it could carry the data."""
+        self.on_path_event: Callable[[ev.Event], None] | None = None
+        """Told what happens to the paths and to the peer's candidates."""
         self.path_changes: Watchable[int] = Watchable(0, create_future)
         """Counts the changes of the paths; closed with the connection."""
         self.path_listeners: WeakSet[PathListener] = WeakSet()
@@ -193,19 +191,23 @@ class Inbox:
             self.datagrams_dropped += 1
         self.waiters.wake("datagram", 1)
 
+    def path_selected(self, remote: Address) -> None:
+        """Note which path carries the data from now on."""
+        if remote != self.remote:
+            self.remote = remote
+            self.paths_changed()
+
     def _on_path(self, event: ev.PathChanged) -> None:
         self.remote = event.remote
-        if self.on_path_changed is not None:
-            self.on_path_changed(event.remote)
+        self._on_path_event(event)
+
+    def _on_path_event(self, event: ev.Event) -> None:
+        self._on_hint(event)
         self.paths_changed()
 
-    def _on_established(self, event: pe.PathEstablished) -> None:
-        if self.on_path_opened is not None:
-            self.on_path_opened(event.remote)
-        self.paths_changed()
-
-    def _on_other_path_event(self, _event: ev.Event) -> None:
-        self.paths_changed()
+    def _on_hint(self, event: ev.Event) -> None:
+        if self.on_path_event is not None:
+            self.on_path_event(event)
 
     def paths_changed(self) -> None:
         """Tell who follows the paths. For whoever changed which one carries the data: that is no
@@ -229,9 +231,13 @@ class Inbox:
         ev.StreamsAvailable: _on_streams,
         ev.DatagramReceived: _on_datagram,
         ev.PathChanged: _on_path,
-        pe.PathEstablished: _on_established,
-        pe.PathMoved: _on_other_path_event,
-        pe.PathAbandoned: _on_other_path_event,
-        pe.PathClosed: _on_other_path_event,
+        pe.PathEstablished: _on_path_event,
+        pe.PathMoved: _on_path_event,
+        pe.PathAbandoned: _on_path_event,
+        pe.PathClosed: _on_path_event,
+        pe.PathSilent: _on_hint,
+        pe.PathStatusChanged: _on_hint,
+        pe.RemoteCandidateAdded: _on_hint,
+        pe.RemoteCandidateRemoved: _on_hint,
         ev.Closed: _on_closed,
     }

@@ -1,95 +1,91 @@
-"""What is known of each remote endpoint: its addresses, where they came from, who waits for one.
+"""What is known of each remote endpoint, and what is done about it.
 
-    RemoteMap   EndpointId -> RemoteState; kept while a dial or a connection holds it, and for
-                60 s after (iroh `ACTOR_MAX_IDLE_TIMEOUT`), in a bounded number
-    RemoteState TransportAddr -> Source set, the path in use, the lookup that runs for it
+    RemoteMap    EndpointId -> RemoteState; kept while a dial or a connection holds it, and for
+                 60 s after (iroh `ACTOR_MAX_IDLE_TIMEOUT`), in a bounded number
+    RemoteState  one remote, put together:
+                   addrs     (remote_addrs.py)  its addresses, and what became of them
+                   paths     (remote_paths.py)  its connections' paths; which one carries the data
+                   punch     (holepunch.py)     when to punch holes
+                   liveness  (liveness.py)      paths that do not answer
+                   lookup    (remote_lookup.py) the search for addresses
 
 Plain synchronous objects on one event loop: no lock and no inbox that could overflow (upstream's
 per-remote actor loses datagrams when its inbox is full).
 """
 
 import asyncio
-import enum
-import ipaddress
+import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
 
-from iroh.address_lookup import LookupItem
-from iroh.errors import EndpointClosedError, LookupFailedError
-from iroh_base import PublicKey, SocketAddr, TransportAddr
+from iroh.magicsock import why
+from iroh.magicsock.alarm import Alarm
+from iroh.magicsock.holepunch import HolePuncher
+from iroh.magicsock.liveness import RESCUE_INTERVAL, Liveness, ping_all
+from iroh.magicsock.remote_addrs import RemoteAddrs, Source
+from iroh.magicsock.remote_lookup import Lookup, RemoteLookup
+from iroh.magicsock.remote_paths import Driver, RemoteConnection, RemotePaths, Surroundings
+from iroh.quic import events as ev
+from iroh.quic import path_events as pe
+from iroh.quic.path import Path
+from iroh_base import PublicKey, RelayUrl, TransportAddr
+
+__all__ = ["Lookup", "RemoteMap", "RemoteState", "Source"]
 
 logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 60.0  # iroh ACTOR_MAX_IDLE_TIMEOUT
-MAX_ADDRESSES = 30  # iroh path_state.rs: known addresses of a remote before pruning
 MAX_IDLE_REMOTES = 16_384
-
-Lookup = Callable[[PublicKey], AsyncIterator[LookupItem]]
-"""Starts a lookup. The iterator raises LookupFailedError when nothing is found."""
-
-
-class Source(enum.Enum):
-    """Where an address came from."""
-
-    APP = "app"
-    """Given to connect."""
-    LOOKUP = "lookup"
-    """Found by an address lookup service."""
-    PEER = "peer"
-    """Seen as the source of an authenticated packet."""
+RELAYED_NOTE = 10.0
+"""Seconds after which a connection that is still relayed is worth a line in the log: two rounds."""
 
 
 class RemoteState:
     """One remote endpoint."""
 
-    def __init__(self, endpoint_id: PublicKey, lookup: Lookup) -> None:
+    def __init__(self, endpoint_id: PublicKey, around: Surroundings, lookup: Lookup) -> None:
         self.endpoint_id = endpoint_id
-        self.addresses: dict[TransportAddr, set[Source]] = {}
+        self.around = around
+        self.addrs = RemoteAddrs(around.metrics)
+        self.paths = RemotePaths(endpoint_id, self.addrs, around)
+        self.punch = HolePuncher(self.paths)
+        self.liveness = Liveness(self.paths, self._rescue)
+        self.lookup = RemoteLookup(endpoint_id, lookup, self._found)
         self.users = 0
         """Dials and connections that hold it. Kept by the RemoteMap."""
         self.idle_since = 0.0
-        self._in_use: dict[object, TransportAddr] = {}
-        self._lookup = lookup
-        self._lookup_task: asyncio.Task[None] | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
+        self.paths.on_direct = self.punch.direct
+        self.paths.on_lost = self._lost
+        self._note = Alarm(around.clock, self._note_relayed)
+
+    # -- addresses -------------------------------------------------------------------------------
 
     @property
     def selected(self) -> TransportAddr | None:
-        """The address that carries the data of a live connection, the latest to choose one."""
-        return next(reversed(self._in_use.values()), None)
-
-    def select(self, connection: object, address: TransportAddr | None) -> None:
-        """Note which address a connection is on; None when it has ended."""
-        self._in_use.pop(connection, None)
-        if address is not None:
-            address = _canonical(address)
-            self._in_use[connection] = address
-            self.add((address,), Source.PEER)
+        """The address that carries the data; None without a connection."""
+        return self.paths.selected.remote if self.paths.selected is not None else None
 
     def add(self, addresses: Iterable[TransportAddr], source: Source) -> None:
-        """Learn addresses. At the bound the oldest found by lookup make room."""
-        for address in map(_canonical, addresses):
-            self.addresses.setdefault(address, set()).add(source)
-        selected = self.selected
-        for address in list(self.addresses):
-            if len(self.addresses) <= MAX_ADDRESSES:
-                break
-            if address != selected and Source.APP not in self.addresses[address]:
-                del self.addresses[address]
-        while len(self.addresses) > MAX_ADDRESSES:  # all from the application: newest stay
-            del self.addresses[next(iter(self.addresses))]
+        """Learn addresses. A connection without a relay path gets one when there is a relay."""
+        if self.addrs.add(addresses, source, self.around.clock.time()):
+            for connection in self.paths.connections.values():
+                self.paths.open_backups(connection)
 
     def targets(self, own: Iterable[TransportAddr]) -> Sequence[TransportAddr]:
         """Where a datagram for "this endpoint, any path" goes.
 
-        The path in use when there is one, else every known address but our own: a peer on another
-        machine may have the same private address as we have.
+        The path in use when there is one that works, else every known address but our own (a peer
+        on another machine may have the same private address as we have), relays last: the first
+        copy that arrives decides on the path.
         """
         selected = self.selected
-        if selected is not None:
+        if selected is not None and not self.paths.is_suspect:
             return (selected,)
         mine = set(own)
-        return [address for address in self.addresses if address not in mine]
+        found = [address for address in self.addrs if address not in mine]
+        return sorted(found, key=lambda address: isinstance(address, RelayUrl))
 
     async def resolve(self) -> None:
         """Return when some address is known; start a lookup unless a path is in use.
@@ -98,57 +94,124 @@ class RemoteState:
         if the lookup ends with nothing, EndpointClosedError if the endpoint ends it. Cancelling
         leaves the lookup running for other dials.
         """
-        if self.selected is None and self._lookup_task is None:
-            self._lookup_task = asyncio.create_task(
-                self._run_lookup(), name=f"iroh-lookup-{self.endpoint_id.fmt_short()}"
-            )
-            self._lookup_task.add_done_callback(self._lookup_done)
-        task = self._lookup_task
-        while not self.addresses and task is not None:
-            if task.done():
-                raise self._why_nothing(task)
-            found = asyncio.get_running_loop().create_future()
-            self._waiters.add(found)
-            try:
-                await asyncio.wait((task, found), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self._waiters.discard(found)
+        if self.selected is None or self.paths.is_suspect:
+            self.lookup.start()
+        await self.lookup.wait(lambda: len(self.addrs) > 0)
 
-    def _why_nothing(self, task: "asyncio.Task[None]") -> BaseException:
-        if task.cancelled():
-            return EndpointClosedError("the endpoint was closed while it looked up an address")
-        return task.exception() or LookupFailedError(
-            f"the lookup found endpoint {self.endpoint_id.fmt_short()}, but no address of it"
-        )
+    def _found(self, addrs: Iterable[TransportAddr]) -> None:
+        self.add(addrs, Source.LOOKUP)
 
-    async def _run_lookup(self) -> None:
-        async for item in self._lookup(self.endpoint_id):
-            self.add(item.endpoint_info.data.addrs, Source.LOOKUP)
-            for waiter in self._waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
+    # -- connections -----------------------------------------------------------------------------
 
-    def _lookup_done(self, task: asyncio.Task[None]) -> None:
-        self._lookup_task = None
-        if not task.cancelled() and task.exception() is not None:
-            logger.debug("lookup of %s: %s", self.endpoint_id.fmt_short(), task.exception())
+    def attach(self, driver: Driver, number: int) -> RemoteConnection:
+        """Manage the paths of an established connection from now on. `detach` it at its end."""
+        now = self.around.clock.time()
+        connection = RemoteConnection(driver, number, now)
+        driver.inbox.on_path_event = partial(self._on_event, connection)
+        self._tell_candidates(connection)
+        self.paths.attach(connection)
+        self.punch.trigger()
+        if connection.is_relayed:
+            self._note.set_before(now + RELAYED_NOTE)
+        return connection
 
-    def cancel_lookup(self) -> "asyncio.Task[None] | None":
-        """Cancel a running lookup; gives its task, for somebody to wait for its end."""
-        if self._lookup_task is not None:
-            self._lookup_task.cancel()
-        return self._lookup_task
+    def detach(self, connection: RemoteConnection) -> None:
+        """Forget a connection that ended."""
+        connection.driver.inbox.on_path_event = None
+        self.paths.detach(connection)
+        if not self.paths.connections:
+            self.stop()
+
+    def direct_changed(self) -> None:
+        """Our own direct addresses are others now."""
+        for connection in self.paths.connections.values():
+            self._tell_candidates(connection)
+        self.punch.trigger()
+
+    def network_changed(self, major: bool, is_recoverable: Callable[[Path], bool]) -> None:
+        """Nudge every path, replace those that cannot work any more, and punch when it is major."""
+        now = self.around.clock.time()
+        for connection in list(self.paths.connections.values()):
+            if connection.commands is not None:
+                connection.commands.on_network_change(is_recoverable, now)
+            ping_all(connection)
+        if major:
+            self.punch.trigger()
+
+    def _tell_candidates(self, connection: RemoteConnection) -> None:
+        commands = connection.commands
+        if commands is None or not commands.is_nat_traversing:
+            return
+        left = commands.set_candidates(self.around.direct.get())
+        if left:
+            logger.debug("%s takes no more candidates: %s", self.endpoint_id.fmt_short(), left)
+        connection.driver.schedule()
+
+    def _on_event(self, connection: RemoteConnection, event: ev.Event) -> None:
+        if isinstance(event, pe.PathEstablished):
+            self.paths.established(connection, event.path_id)
+        elif isinstance(event, pe.PathAbandoned):
+            self.paths.abandoned(connection, event.path_id)
+        elif isinstance(event, pe.PathMoved):
+            self.paths.moved(connection, event.path_id, event.remote)
+        elif isinstance(event, pe.PathSilent):
+            self.liveness.silent(connection, event.path_id)
+        elif isinstance(event, pe.PathStatusChanged):
+            self.liveness.doubted(connection)
+        elif isinstance(event, pe.RemoteCandidateAdded | pe.RemoteCandidateRemoved):
+            self.punch.trigger()
+        elif isinstance(event, ev.PathChanged) and connection.commands is None:
+            self.paths.moved(connection, 0, event.remote)
+
+    def _lost(self, connection: RemoteConnection) -> None:
+        self.punch.lost()
+        connection.noted = False
+        self._note.set_before(self.around.clock.time() + RELAYED_NOTE)
+
+    def _rescue(self, _connection: RemoteConnection) -> None:
+        self.punch.urgent(RESCUE_INTERVAL)
+        self.lookup.start()
+
+    # -- why it is not direct --------------------------------------------------------------------
+
+    def why_not_direct(self, connection: RemoteConnection, udp: bool, report: Any) -> str | None:
+        """Say in words why a connection is relayed; None when it is not. See why.py."""
+        return why.why_not_direct(why.gather(self, connection, udp, report))
+
+    def _note_relayed(self) -> None:
+        now = self.around.clock.time()
+        for connection in self.paths.connections.values():
+            if connection.noted or not connection.is_relayed:
+                continue
+            if now - connection.since < RELAYED_NOTE - 0.5:
+                self._note.set_before(connection.since + RELAYED_NOTE)
+                continue
+            connection.noted = True
+            reason = self.around.explain(self, connection)
+            if reason is not None:
+                logger.info("%s: still relayed: %s", self.endpoint_id.fmt_short(), reason)
+
+    def stop(self) -> None:
+        """Let no timer fire any more."""
+        self._note.cancel()
+        self.paths.close()
+        self.punch.close()
+        self.liveness.close()
 
 
 class RemoteMap:
     """All remote endpoints an endpoint knows."""
 
-    def __init__(self, lookup: Lookup, clock: Callable[[], float]) -> None:
+    def __init__(self, lookup: Lookup, around: Surroundings) -> None:
         self._lookup = lookup
-        self._clock = clock
+        self._around = around
         self._held: dict[PublicKey, RemoteState] = {}
         self._idle: dict[PublicKey, RemoteState] = {}  # the longest idle is first
         self._ending: set[asyncio.Task[None]] = set()
+        self._numbers = itertools.count()
+
+    def __iter__(self) -> "Any":
+        return iter([*self._held.values()])
 
     def hold(self, endpoint_id: PublicKey) -> RemoteState:
         """Return the remote's state, new when it was unknown or forgotten; `release` must follow.
@@ -158,7 +221,8 @@ class RemoteMap:
         remote = self._held.get(endpoint_id)
         if remote is None:
             self._forget_idle()
-            remote = self._idle.pop(endpoint_id, None) or RemoteState(endpoint_id, self._lookup)
+            remote = self._idle.pop(endpoint_id, None)
+            remote = remote or RemoteState(endpoint_id, self._around, self._lookup)
             self._held[endpoint_id] = remote
         remote.users += 1
         return remote
@@ -168,9 +232,13 @@ class RemoteMap:
         remote.users -= 1
         if remote.users or self._held.get(remote.endpoint_id) is not remote:
             return
-        remote.idle_since = self._clock()
+        remote.idle_since = self._around.clock.time()
         self._idle[remote.endpoint_id] = self._held.pop(remote.endpoint_id)
         self._forget_idle()
+
+    def number(self) -> int:
+        """Return a number for a connection, higher than all before."""
+        return next(self._numbers)
 
     def find(self, endpoint_id: PublicKey) -> RemoteState | None:
         """Return the remote's state if it is known."""
@@ -182,7 +250,7 @@ class RemoteMap:
         return remote
 
     def _is_old(self, remote: RemoteState) -> bool:
-        return self._clock() - remote.idle_since > IDLE_TIMEOUT
+        return self._around.clock.time() - remote.idle_since > IDLE_TIMEOUT
 
     def _forget_idle(self) -> None:
         """Drop what has been idle for too long, and the longest idle beyond the bound."""
@@ -191,10 +259,11 @@ class RemoteMap:
             if len(self._idle) <= MAX_IDLE_REMOTES and not self._is_old(remote):
                 return
             del self._idle[remote.endpoint_id]
-            self._end_lookup(remote)
+            self._end(remote)
 
-    def _end_lookup(self, remote: RemoteState) -> None:
-        task = remote.cancel_lookup()
+    def _end(self, remote: RemoteState) -> None:
+        remote.stop()
+        task = remote.lookup.cancel()
         if task is not None:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
@@ -204,18 +273,9 @@ class RemoteMap:
         remotes = [*self._held.values(), *self._idle.values()]
         self._held, self._idle = {}, {}
         for remote in remotes:
-            self._end_lookup(remote)
+            self._end(remote)
         while self._ending:
             await asyncio.wait(self._ending)
 
     def __len__(self) -> int:
         return len(self._held) + len(self._idle)
-
-
-def _canonical(address: TransportAddr) -> TransportAddr:
-    """Write an IPv4 address in IPv6 clothes (RFC 4291 2.5.5.2) as what it is, as iroh does."""
-    if isinstance(address, SocketAddr) and address.ip.startswith("::ffff:"):
-        mapped = ipaddress.IPv6Address(address.ip.partition("%")[0]).ipv4_mapped
-        if mapped is not None:
-            return SocketAddr(str(mapped), address.port)
-    return address

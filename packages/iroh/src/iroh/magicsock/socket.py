@@ -9,10 +9,12 @@ A datagram that finds no transport is lost, as on any network: QUIC repairs it.
 """
 
 import asyncio
+import ipaddress
 import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from iroh.magicsock.binds import Bind
 from iroh.magicsock.direct_addrs import DirectAddresses
@@ -24,12 +26,15 @@ from iroh.magicsock.mapped import (
     RelayPathAddr,
     transport_addr,
 )
-from iroh.magicsock.remote import Lookup, RemoteMap
+from iroh.magicsock.remote import Lookup, RemoteMap, RemoteState
+from iroh.magicsock.remote_paths import RemoteConnection, Surroundings
+from iroh.magicsock.selector import BiasedRttPathSelector, PathSelector
 from iroh.magicsock.transports.custom import CustomTransport, CustomTransports
-from iroh.magicsock.transports.ip import IpTransport
+from iroh.magicsock.transports.ip import IpTransport, is_mapped
 from iroh.magicsock.transports.relay import RelayResolver, RelayTransport
 from iroh.metrics import SocketMetrics
 from iroh.quic.datagrams import Address, Datagrams
+from iroh.quic.path import Path
 from iroh_base import (
     CustomAddr,
     EndpointAddr,
@@ -59,6 +64,7 @@ class MagicSock:
         default_binds: bool = True,
         rng: Callable[[int], bytes] = os.urandom,
         custom_transports: Sequence[CustomTransport] = (),
+        path_selector: PathSelector | None = None,
     ) -> None:
         """Bind the sockets. relay_map None: no relay is ever used. Raises BindError.
 
@@ -68,7 +74,6 @@ class MagicSock:
         metrics = self._metrics = SocketMetrics()
         self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
         self.mapped = MappedAddrs(rng)
-        self.remotes = RemoteMap(lookup, loop.time)
         self.ip = IpTransport(self._deliver, binds, metrics, default_binds)
         self.relay: RelayTransport | None = None
         if relay_map is not None:
@@ -82,6 +87,19 @@ class MagicSock:
         self.direct.set_local(self.ip.direct_addresses())
         self.on_addr_changed: Callable[[], None] = lambda: None
         """Told when our direct addresses changed: to publish them."""
+        self.report: Callable[[], object | None] = lambda: None
+        """Gives the last net report, if there is one."""
+        around = Surroundings(
+            clock=loop,
+            metrics=metrics,
+            direct=self.direct,
+            selector=path_selector or BiasedRttPathSelector(),
+            path_address=self.path_address,
+            transport_addr=self.transport_addr,
+            explain=self._explain,
+            reaches=self.custom.reaches,
+        )
+        self.remotes = RemoteMap(lookup, around)
         self._id = secret_key.public()
 
     def start(self) -> None:
@@ -168,7 +186,9 @@ class MagicSock:
         return transport_addr(address)
 
     def direct_changed(self) -> None:
-        """Act on other direct addresses: tell the endpoint."""
+        """Act on other direct addresses: offer them to the peers, punch, tell the endpoint."""
+        for remote in self.remotes:
+            remote.direct_changed()
         self.on_addr_changed()
 
     def addr(self) -> EndpointAddr:
@@ -179,38 +199,45 @@ class MagicSock:
     # -- connections ----------------------------------------------------------------------------
 
     def attach(self, driver: ConnectionDriver, endpoint_id: PublicKey) -> None:
-        """Follow an established connection: its path is the remote's selected one."""
+        """Manage the paths of an established connection until it ends."""
         remote = self.remotes.hold(endpoint_id)
-        metrics, inbox = self._metrics, driver.inbox
-        was_direct = False
-
-        def opened(address: Address) -> None:
-            nonlocal was_direct
-            if isinstance(address, SocketAddr):
-                metrics.paths_direct += 1
-                metrics.num_conns_direct += not was_direct
-                was_direct = True
-            elif isinstance(address, RelayPathAddr):
-                metrics.paths_relay += 1
-            elif isinstance(address, CustomPathAddr):
-                metrics.paths_custom += 1
-
-        def moved(address: Address) -> None:
-            remote.select(driver, self.transport_addr(address))
+        metrics = self._metrics
+        metrics.num_conns_opened += 1
+        connection = remote.attach(driver, self.remotes.number())
+        driver.explain = partial(self._explain, remote, connection)
 
         def ended() -> None:
             metrics.num_conns_closed += 1
-            remote.select(driver, None)
+            remote.detach(connection)
             self.remotes.release(remote)
 
-        metrics.num_conns_opened += 1
-        for path in driver.connection.paths():
-            opened(path.remote)
-        if inbox.remote is not None:
-            moved(inbox.remote)
-        inbox.on_path_opened = opened
-        inbox.on_path_changed = moved
-        inbox.at_end(ended)
+        driver.inbox.at_end(ended)
+
+    def network_changed(self, major: bool, is_recoverable: Callable[[Path], bool]) -> None:
+        """Act on a change of the machine's network: every path is nudged or replaced.
+
+        major: addresses or routes are others: holes are punched again, too. Call it when the
+        sockets are bound again and `direct` is up to date. is_recoverable: whether a path may work
+        again as it is, our own address still being ours.
+        """
+        for remote in self.remotes:
+            remote.network_changed(major, is_recoverable)
+
+    def _explain(self, remote: RemoteState, connection: RemoteConnection) -> str | None:
+        return remote.why_not_direct(connection, bool(self.ip.bound_sockets()), self.report())
+
+    # -- candidates -----------------------------------------------------------------------------
+
+    def is_usable_candidate(self, addr: SocketAddr) -> bool:
+        """Say whether a peer's candidate may be probed: we can send there, and it is not us.
+
+        Link-local addresses need a scope, which a candidate has not.
+        """
+        if not any(bound.is_ipv4 == addr.is_ipv4 for bound in self.ip.bound_sockets()):
+            return False
+        if is_mapped(addr.ip) or addr in self.direct:
+            return False
+        return addr.is_ipv4 or not ipaddress.ip_address(addr.ip).is_link_local
 
 
 def _configured_v4_port(binds: Sequence[Bind]) -> int:

@@ -60,6 +60,11 @@ class TransportConfig:
     """What to ask of peers that know ACK_FREQUENCY; None leaves it to them (noq, iroh: None)."""
     new_tokens: int = 0
     """NEW_TOKENs a server gives to a client, to skip a later Retry (noq `sent`; iroh: 0)."""
+    post_quantum: bool = False
+    """Prefer X25519MLKEM768 (draft-ietf-tls-ecdhe-mlkem) for the keys, where the peer has it too.
+
+    ValueError when `cryptography` has no ML-KEM. The ClientHello then takes two datagrams.
+    """
 
     def __post_init__(self) -> None:
         if self.congestion not in CONTROLLERS:
@@ -68,6 +73,11 @@ class TransportConfig:
             raise ValueError(f"MTUs lie in {MIN_MTU}..{MAX_MTU}, the first below the bound")
         if not 0 <= self.new_tokens <= MAX_NEW_TOKENS:
             raise ValueError(f"new_tokens is one of 0..{MAX_NEW_TOKENS}")
+        if self.post_quantum:
+            from iroh.quic.tls.groups import has_hybrid  # late: TLS knows this class
+
+            if not has_hybrid():
+                raise ValueError("post_quantum: this cryptography has no ML-KEM-768")
 
 
 MAX_NEW_TOKENS = 8

@@ -152,13 +152,14 @@ class Connection(Commands):
         return self._p.totals()
 
     def paths(self) -> list[PathInfo]:
-        """The open paths."""
+        """The open paths; not those whose peer has not answered yet."""
         if self._p.stage == st.DRAINED:
             return []
         best = self._p.choice.best()
         return [
             PathInfo(path.path_id, path.remote, path is best, path_stats(path), path.local)
             for path in self._p.paths
+            if path.established
         ]
 
     def path_stats(self, path_id: int) -> PathStats | None:

@@ -11,12 +11,13 @@ costs 0.1 us a packet where one at a time costs 2 (spec/perf.md).
 """
 
 import hmac
-import struct
 from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+
+from iroh.quic.hkdf import expand_label
 
 AES_128_GCM_SHA256 = 0x1301  # RFC 8446 appendix B.4
 AES_256_GCM_SHA384 = 0x1302
@@ -31,15 +32,9 @@ TAG_LENGTH = 16
 SAMPLE_LENGTH = 16
 RUN_PN_LENGTH = 4
 """Runs are sent with packet numbers of four bytes, so that all headers have one size."""
+_ECB = modes.ECB()
 _LONG, _SHORT = 0x0F, 0x1F  # bits of the first byte under header protection, RFC 9001 5.4.1
 _SHORT_BITS = bytes(x & _SHORT for x in range(256))
-
-
-def expand_label(secret: bytes, label: bytes, length: int, digest: str) -> bytes:
-    """HKDF-Expand-Label without context (RFC 8446 section 7.1), for one block of output."""
-    full = b"tls13 " + label
-    info = struct.pack("!HB", length, len(full)) + full + b"\x00\x01"
-    return hmac.digest(secret, info, digest)[:length]
 
 
 def initial_secrets(dcid: bytes) -> tuple[bytes, bytes]:
@@ -67,7 +62,7 @@ class HeaderKey:
         self._key = key
         self._ecb = None
         if suite != CHACHA20_POLY1305_SHA256:
-            self._ecb = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update
+            self._ecb = Cipher(algorithms.AES(key), _ECB).encryptor().update
 
     def masks(self, samples: bytes) -> bytes:
         """Return a mask of 16 bytes for each sample of 16 bytes; the first 5 bytes count."""
@@ -227,7 +222,6 @@ __all__ = [
     "HeaderKey",
     "InvalidTag",
     "PacketKey",
-    "expand_label",
     "initial_secrets",
     "next_secret",
     "seal_packet",

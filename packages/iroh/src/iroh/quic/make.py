@@ -50,7 +50,10 @@ def make_connection(
         params.original_destination_connection_id = original_destination
         params.retry_source_connection_id = retry_source
         params.stateless_reset_token = shared.reset_token(source_cid)
-    tls = _make_tls(shared, is_client, alpns, params.encode(shared.rng), peer, early_data, web)
+    tls = _make_tls(
+        *(shared, is_client, alpns, params.encode(shared.rng), peer, early_data, web),
+        post_quantum=transport.post_quantum,
+    )
     group = original_destination or dest_cid
     parts = Parts(
         is_client=is_client,
@@ -80,6 +83,7 @@ def _make_tls(
     peer: bytes | None,
     early_data: bool,
     web: WebServer | None,
+    post_quantum: bool,
 ) -> "Handshake | WebHandshake":
     if web is not None:
         from iroh.quic.tls.web import WebHandshake  # late: only net reports need it
@@ -95,6 +99,7 @@ def _make_tls(
         ticket_store=shared.received_tickets if is_client else shared.issued_tickets,
         keylog=shared.keylog,
         early_data=early_data,
+        post_quantum=post_quantum,
     )
 
 

@@ -83,6 +83,7 @@ class Multipath:
         self.observed = ObservedAddresses(False, False)
         self.prober = Prober(self.paths, self.choice, self.remote_cids, self.observed, rng)
         self.nat: NatTraversal | None = None
+        self._usable: Callable[[Any], bool] | None = None
         self._rng = rng
         self._initial_rtt = initial_rtt
 
@@ -105,6 +106,7 @@ class Multipath:
 
         local_limit: the peer's value, remote_limit: ours. usable: see NatTraversal.
         """
+        usable = usable or self._usable
         more = {} if usable is None else {"usable": usable}
         self.nat = NatTraversal(
             self.paths.is_client,
@@ -117,6 +119,12 @@ class Multipath:
         self.prober.nat = self.nat
         self.migration.nat_traversal = True
         return self.nat
+
+    def set_usable(self, usable: Callable[[Any], bool]) -> None:
+        """Say which of the peer's candidates may be probed, before NAT traversal is on or after."""
+        self._usable = usable
+        if self.nat is not None:
+            self.nat.usable = usable
 
     # -- receiving -----------------------------------------------------------------------------
 

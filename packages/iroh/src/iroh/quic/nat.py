@@ -80,7 +80,7 @@ class NatTraversal:
         self.events: list[Event] = []
         self._local_limit = local_limit
         self._remote_limit = remote_limit
-        self._usable = usable
+        self.usable = usable
         self._local: dict[SocketAddr, int] = {}
         self._next_seq = 0
         self._remote: dict[int, SocketAddr] = {}
@@ -117,6 +117,10 @@ class NatTraversal:
     def remote_candidates(self) -> list[SocketAddr]:
         """The server's candidates, at the client."""
         return list(dict.fromkeys(self._remote.values()))
+
+    def peer_candidates(self) -> list[SocketAddr]:
+        """Where the peer says that it may be reached: at the server, in the present round."""
+        return self.remote_candidates() if self.is_client else self._probes.addresses()
 
     # -- client --------------------------------------------------------------------------------
 
@@ -219,7 +223,7 @@ class NatTraversal:
         Call it only with a proven path at hand to send them by: alone in a packet, not padded,
         not counted by congestion control, not tracked for loss.
         """
-        return self._probes.take()
+        return self._probes.take(now)
 
     def on_response(self, data: bytes, remote: Address, local: Address | None) -> bool:
         """Take a PATH_RESPONSE; False when it answers no probe of this address.
@@ -261,7 +265,7 @@ class NatTraversal:
             raise PeerError(PROTOCOL_VIOLATION, "NAT traversal: a frame of the wrong side", kind)
 
     def _is_usable(self, addr: SocketAddr) -> bool:
-        return is_probeable(addr) and self._usable(addr)
+        return is_probeable(addr) and self.usable(addr)
 
     def _add_local(self, addr: SocketAddr) -> bool:
         if addr in self._local:

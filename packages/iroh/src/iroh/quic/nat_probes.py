@@ -7,6 +7,10 @@
 All addresses of a round share this clock: an address that joins late gets what is left of it, in
 the rhythm the round has reached. A probe is a PATH_CHALLENGE with data of its own; only the probed
 address can answer it, and only in the same round.
+
+The peer names the addresses and decides how often it starts a round, so a budget bounds what we
+send to addresses that may be somebody else's: BURST probes, then RATE a second, per connection.
+What it holds back is not sent later; the rhythm goes on.
 """
 
 from collections.abc import Callable
@@ -22,12 +26,30 @@ MAX_DOUBLINGS = 8  # noq, there
 BASE_DIVISOR = 10  # the first interval is this part of the initial RTT
 MAX_OUTSTANDING = 512
 """Probes whose answer is still taken; a round of 32 addresses makes 288. The oldest go first."""
+BURST = 288.0
+"""Probes at once: a round of 32 addresses, all nine times."""
+RATE = 32.0
+"""Probes per second in the long run; an honest peer with 10 addresses takes 18 at most."""
 
 
 class Probes:
-    """Which addresses to probe, and when."""
+    """Which addresses to probe, and when.
 
-    __slots__ = ("_base", "_challenges", "_due", "_left", "_retries", "_rng", "deadline")
+    held_back: probes that the budget did not allow.
+    """
+
+    __slots__ = (
+        "_base",
+        "_budget",
+        "_challenges",
+        "_due",
+        "_left",
+        "_retries",
+        "_rng",
+        "_since",
+        "deadline",
+        "held_back",
+    )
 
     def __init__(self, rng: Callable[[int], bytes], initial_rtt: float) -> None:
         self._rng = rng
@@ -36,6 +58,9 @@ class Probes:
         self._due: dict[SocketAddr, None] = {}
         self._challenges: dict[bytes, SocketAddr] = {}
         self._retries = 0
+        self._budget = BURST
+        self._since = 0.0  # when the budget was counted
+        self.held_back = 0
         self.deadline = NEVER
 
     def __len__(self) -> int:
@@ -43,6 +68,10 @@ class Probes:
 
     def __contains__(self, addr: SocketAddr) -> bool:
         return addr in self._left
+
+    def addresses(self) -> list[SocketAddr]:
+        """The addresses of this round."""
+        return list(self._left)
 
     def restart(self) -> None:
         """Start a round without addresses: answers of the last one count no more."""
@@ -71,9 +100,14 @@ class Probes:
         """Say whether `take` would give something."""
         return bool(self._due)
 
-    def take(self) -> list[tuple[SocketAddr, bytes]]:
+    def take(self, now: float) -> list[tuple[SocketAddr, bytes]]:
         """Give the probes that are due: where to, and the data of the PATH_CHALLENGE."""
-        due = [(addr, self.challenge(addr)) for addr in self._due]
+        self._budget = min(BURST, self._budget + (now - self._since) * RATE)
+        self._since = now
+        allowed = min(len(self._due), int(self._budget))
+        self._budget -= allowed
+        self.held_back += len(self._due) - allowed
+        due = [(addr, self.challenge(addr)) for addr in list(self._due)[:allowed]]
         self._due.clear()
         return due
 

@@ -6,6 +6,7 @@ closes paths, says how it likes them used, and tells its candidates. What happen
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from iroh.quic.datagrams import Address
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
     from iroh.quic.parts import Parts
 
 
+@dataclass(frozen=True, slots=True)
+class PathView:
+    """One live path, as it was when asked.
+
+    established: the peer answered on it. available: our own status, False for backup.
+    local: our address, None while unknown. rtt: smoothed, seconds.
+    unanswered: probe timeouts in a row without an answer.
+    """
+
+    path_id: int
+    remote: Address
+    local: Address | None
+    established: bool
+    available: bool
+    rtt: float
+    unanswered: int
+
+
 class PathCommands:
     """Commands on the paths of one connection. All raise PathError subclasses."""
 
@@ -30,6 +49,36 @@ class PathCommands:
     def is_multipath(self) -> bool:
         """Whether both sides agreed on multipath, and the handshake is complete."""
         return self._p.mp.ids.enabled
+
+    @property
+    def is_nat_traversing(self) -> bool:
+        """Whether both sides agreed on NAT traversal as well."""
+        return self.is_multipath and self._p.mp.nat is not None
+
+    def views(self) -> list[PathView]:
+        """The paths that are not given up, those not proven yet too."""
+        return [_view(path) for path in self._p.paths]
+
+    def view(self, path_id: int) -> PathView | None:
+        """One of them; None when it is unknown or given up."""
+        path = self._p.paths.get(path_id)
+        return _view(path) if path is not None and path.is_live() else None
+
+    def best(self) -> Address | None:
+        """The remote address of the path that carries data now."""
+        path = self._p.choice.best()
+        return path.remote if path is not None else None
+
+    def ping(self, path_id: int) -> None:
+        """Make the peer answer on one path: a path that is dead shows itself. Raises PathGone."""
+        self._p.paths.live(path_id).wants_ping = True
+
+    def send_elsewhere(self, path_id: int) -> None:
+        """Send again on other paths what is in flight on this one, which stays. Raises PathGone.
+
+        What arrives all the same arrives twice. For a path that seems dead and may come back.
+        """
+        self._p.paths.live(path_id).recovery.requeue_all()
 
     def open(
         self, remote: Address, local: Address | None, now: float, *, available: bool = True
@@ -69,6 +118,14 @@ class PathCommands:
         """Where the server says that it may be reached (client)."""
         return self._nat().remote_candidates()
 
+    def peer_candidates(self) -> list[SocketAddr]:
+        """Where the peer says that it may be reached, on either side."""
+        return self._nat().peer_candidates()
+
+    def filter_candidates(self, usable: Callable[[SocketAddr], bool]) -> None:
+        """Probe only those of the peer's candidates that `usable` takes. Works at any time."""
+        self._p.mp.set_usable(usable)
+
     def start_round(self, now: float) -> list[SocketAddr]:
         """Probe all candidates of the server and ask it to probe ours; give those probed."""
         return self._nat().start_round(now)
@@ -78,6 +135,8 @@ class PathCommands:
         for path in on_network_change(self._p.paths, self._p.mp.remote_cids, is_recoverable, now):
             path.recovery.path.pto_count = 0
 
+    # -- inside --------------------------------------------------------------------------------
+
     def _nat(self) -> "NatTraversal":
         if not self.is_multipath:
             raise MultipathDisabled("multipath was not negotiated")
@@ -85,3 +144,16 @@ class PathCommands:
         if nat is None:
             raise NatTraversalError("NAT traversal was not negotiated")
         return nat
+
+
+def _view(path: Path) -> PathView:
+    shared = path.recovery.path
+    return PathView(
+        path.path_id,
+        path.remote,
+        path.local,
+        path.established,
+        path.available,
+        shared.rtt.smoothed,
+        shared.pto_count,
+    )

@@ -1,6 +1,6 @@
 """What happened to the paths of a connection, for the layer that chooses among them (magicsock).
 
-    PathEstablished -> PathStatusChanged* / PathMoved* -> PathAbandoned -> PathClosed
+    PathEstablished -> PathStatusChanged* / PathMoved* / PathSilent* -> PathAbandoned -> PathClosed
 
 PathAbandoned may be the first event of a path, and PathClosed always follows it. Path 0, over
 which the handshake ran, has no PathEstablished: it is there when `Connected` comes.
@@ -37,6 +37,14 @@ class PathMoved(Event):
 
     path_id: int
     remote: Address
+
+
+@dataclass(frozen=True, slots=True)
+class PathSilent(Event):
+    """So many probe timeouts in a row went by on an open path without an answer."""
+
+    path_id: int
+    timeouts: int
 
 
 @dataclass(frozen=True, slots=True)

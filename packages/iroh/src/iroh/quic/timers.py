@@ -3,12 +3,17 @@
 from typing import TYPE_CHECKING
 
 from iroh.quic.frames import HANDSHAKE, INITIAL
+from iroh.quic.path_events import PathSilent
 from iroh.quic.transmit import Transmitter
 
 if TYPE_CHECKING:
     from iroh.quic.parts import Parts
+    from iroh.quic.path import Path
 
 NEVER = float("inf")
+SILENT_AFTER = 2
+"""Probe timeouts in a row after which PathSilent is told, and after each further one: a single one
+is what any lost packet makes."""
 
 
 class Timers:
@@ -46,9 +51,16 @@ class Timers:
         for path in p.paths.all():
             shared = path.recovery.path
             if shared.next_timeout() <= now:
-                shared.on_timeout(now)
+                fired = shared.on_timeout(now)
+                if fired is not None and fired[0] == "pto" and shared.pto_count >= SILENT_AFTER:
+                    self._tell_silent(path)
         self._spread_probes()
         p.mp.handle_timeout(now)
+
+    def _tell_silent(self, path: "Path") -> None:
+        if path.established and path.is_live() and self._p.paths.established:
+            timeouts = path.recovery.path.pto_count
+            self._p.paths.events.append(PathSilent(path.path_id, timeouts))
 
     def _spread_probes(self) -> None:
         """Let probes of the handshake use what keys there are (RFC 9002 section 6.2.4).

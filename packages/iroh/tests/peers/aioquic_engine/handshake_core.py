@@ -21,14 +21,13 @@ from aioquic.quic.packet import QuicErrorCode, QuicFrameType, QuicHeader, QuicPr
 
 from aioquic_engine import params
 from aioquic_engine.log import QUIET
+from aioquic_engine.raw_keys import RawKeyCertificate, RawKeyContext, RawKeySigner
 from aioquic_engine.shared import CONNECTION_ID_LENGTH, Shared
 from aioquic_engine.signals import Signals
 from aioquic_engine.stream_core import StreamCore
 from aioquic_engine.streams import crypto_stream
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import VersionMismatch
-from iroh.quic.tls.certificate import RawKeyCertificate, RawKeySigner
-from iroh.quic.tls.context import RawKeyContext
 
 MAX_DATAGRAM_SIZE = 1200
 """UDP payload sent: what every QUIC path carries (RFC 9000 section 14), relays included."""

@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from quic_sim import ALPN, connect, make_net
 
-from aioquic_engine import handshake_core, params
+from aioquic_engine import handshake_core, hello, params
 from aioquic_engine.packets import parse_first
+from aioquic_engine.raw_keys import RawKeyContext
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import ConnectionClosed, QuicError, TransportError
 from iroh.quic.events import Closed, Connected, HandshakeDataReady
-from iroh.quic.tls import hello
 from iroh.quic.tls.certificate import decode_spki, encode_spki
-from iroh.quic.tls.context import RawKeyContext
 from iroh.quic.tls.opaque import OpaqueText
 from iroh_base import SecretKey
 

@@ -11,12 +11,12 @@ from aioquic.quic.recovery import QuicPacketRecovery
 
 from aioquic_engine.core import Core
 from aioquic_engine.handshake_core import HandshakeCore
+from aioquic_engine.raw_keys import RawKeyContext
 from aioquic_engine.receiving import ReceiveHalf
 from aioquic_engine.recovery import Recovery
 from aioquic_engine.sending import SendHalf
 from aioquic_engine.stream_core import StreamCore
 from aioquic_engine.streams import Stream, StreamLimit
-from iroh.quic.tls.context import RawKeyContext
 
 CONNECTION_METHODS = [
     "_alpn_handler",

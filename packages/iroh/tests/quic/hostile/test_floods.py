@@ -358,7 +358,7 @@ def test_packets_that_open_every_path():
         for packet in packets:
             arena.throw(packet)
         arena.carry(VICTIM, arena.victim_node.work())
-        assert len(arena.victim.paths()) == 8
+        assert len(arena.victim.path_commands.views()) == 8
         arena.mute.add(EVIL)
         arena.sleep(60)
 

@@ -1,7 +1,5 @@
 """Every way to get the handshake wrong: what each end says, and that it says nothing else."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,76 +13,54 @@ from iroh_base import SecretKey
 OTHER = SecretKey.from_bytes(bytes(32)).public().to_bytes()
 
 
-class Certificate:
-    """What aioquic asks for the bytes of a certificate entry."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def public_bytes(self, encoding: object) -> bytes:
-        return self.data
-
-
-class Signer:
-    def __init__(self, sign: Any) -> None:
-        self.sign = sign
-
-
 def without(extension):
     def change(context):
-        context.handshake_extensions = [
-            entry for entry in context.handshake_extensions if entry[0] != extension
-        ]
+        del context.extensions[extension]
 
     return change
 
 
 def offering_x509(context):
     """A list of types from a client, one type from a server."""
-    value = b"\x01\x00" if context._is_client else b"\x00"
-    context.handshake_extensions = [
-        (kind, value if kind in (19, 20) else data) for kind, data in context.handshake_extensions
-    ]
+    context.extensions[19] = context.extensions[20] = b"\x01\x00" if context.is_client else b"\x00"
 
 
 def showing(data, *chain):
     def change(context):
-        if data is not None:
-            context.certificate = Certificate(data)
-        context.certificate_chain = [Certificate(entry) for entry in chain]
+        context.entries = [*context.entries, *chain] if data is None else [data, *chain]
 
     return change
 
 
 def showing_nothing(context):
-    context.certificate = None
+    context.entries = []
 
 
 def signing(sign):
     def change(context):
-        context.certificate_private_key = Signer(sign)
+        context._sign = sign
 
     return change
 
 
 def ignoring_the_request(context):
     """Go from CertificateRequest straight to Finished."""
-    finish = context._client_handle_finished
+    finish = context.on_finished
 
-    def handle(input_buf, output_buf):
-        context._certificate_request = None
-        finish(input_buf, output_buf)
+    def handle(message):
+        context._request = None
+        finish(message)
 
-    context._client_handle_finished = handle
+    context.on_finished = handle
 
 
 def asking_for_ecdsa(context):
-    context._signature_algorithms = [0x0403]
+    context.schemes = (0x0403,)
 
 
 def answering(extension):
     def change(context):
-        context.handshake_extensions.append((extension, b"\x01\x01"))
+        context.extensions[extension] = b"\x01\x01"
 
     return change
 

@@ -4,7 +4,6 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from aioquic import tls
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tls_kit import (
@@ -22,7 +21,7 @@ from tls_kit import (
 )
 
 from iroh.quic.errors import PeerError
-from iroh.quic.tls import INITIAL, ONE_RTT, ZERO_RTT, Handshake, Ticket, TicketStore
+from iroh.quic.tls import INITIAL, ONE_RTT, ZERO_RTT, Handshake, Ticket, TicketStore, messages
 from iroh.quic.tls.early_data import limits_shrank
 from iroh.quic.tls.server import TICKET_LIFETIME
 
@@ -176,7 +175,7 @@ def test_a_server_that_takes_early_data_with_lower_limits():
 )
 def test_answers_to_an_offer_that_was_not_made(extra, code):
     client, server = make_client(), make_server()
-    server._context.handshake_extensions.append(extra)
+    server._context.extensions[extra[0]] = extra[1]
     with pytest.raises(PeerError) as caught:
         talk(client, server)
     assert caught.value.code == code
@@ -186,7 +185,7 @@ def test_early_data_without_resumption():
     world = World()
     world.meet()
     client, server = world.ends(server={"ticket_store": TicketStore()})
-    server._context.handshake_extensions.append((42, b""))
+    server._context.extensions[42] = b""
     with pytest.raises(PeerError) as caught:
         talk(client, server, now=world.now)
     assert caught.value.code == 0x12F
@@ -208,7 +207,7 @@ def test_a_ticket_without_its_mode():
     world = World()
     world.meet()
     client, server = world.ends()
-    client._context._psk_key_exchange_modes = [0]  # psk_ke: no fresh keys; nobody speaks it
+    client._context.extensions[45] = b"\x01\x00"  # psk_ke: no fresh keys; nobody speaks it
     talk(client, server, now=world.now)
     assert not server.resumed
     assert server.complete
@@ -227,14 +226,7 @@ def test_a_ticket_without_its_mode():
 
 
 def ticket_message(lifetime=100, ticket=b"t", size=0xFFFFFFFF):
-    buf = tls.Buffer(capacity=200)
-    tls.push_new_session_ticket(
-        buf,
-        tls.NewSessionTicket(
-            ticket_lifetime=lifetime, ticket_nonce=b"n", ticket=ticket, max_early_data_size=size
-        ),
-    )
-    return buf.data
+    return messages.encode_ticket(messages.TicketOffer(lifetime, 0, b"n", ticket, size))
 
 
 def test_what_tickets_say():

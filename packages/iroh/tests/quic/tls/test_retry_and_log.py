@@ -1,21 +1,19 @@
-"""HelloRetryRequest on the client, the key log, and what of aioquic's TLS is private."""
+"""HelloRetryRequest on the client, the key log, and what a ClientHello offers."""
 
-import inspect
+import hashlib
 import random
 
 import pytest
 from aioquic import tls
 from aioquic._buffer import Buffer
-from cryptography.hazmat.primitives import hashes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tls_kit import EPOCHS, SERVER, START, World, changed, make_client, make_server, params, talk
 
 from iroh.quic.errors import PeerError
-from iroh.quic.tls import HANDSHAKE, INITIAL, ONE_RTT, Handshake, TicketStore, hello
-from iroh.quic.tls.client import RETRY_RANDOM, ClientContext
-from iroh.quic.tls.context import RawKeyContext
-from iroh.quic.tls.server import ServerContext
+from iroh.quic.tls import HANDSHAKE, INITIAL, ONE_RTT, Handshake, TicketStore
+from iroh.quic.tls.messages import RETRY_RANDOM, decode_client_hello, decode_offer
+from iroh.quic.tls.schedule import DIGESTS, Schedule
 
 P256, P384, X25519 = 0x17, 0x18, 0x1D
 COOKIE = b"\x00\x05bread"
@@ -40,26 +38,18 @@ def retry_request(suite=0x1302, group=P256, cookie=None, extra=(), version=b"\x0
 
 def transcript(first: bytes, request: bytes, suite: int) -> bytes:
     """What stands for both in the transcript (RFC 8446 section 4.4.1)."""
-    digest = hashes.Hash(tls.cipher_suite_hash(tls.CipherSuite(suite)))
-    digest.update(first)
-    value = digest.finalize()
+    value = hashlib.new(DIGESTS[suite], first).digest()
     return bytes((254, 0, 0, len(value))) + value + request
 
 
-class AfterRetry(tls.KeySchedule):
+class AfterRetry(Schedule):
     """A key schedule whose transcript starts with a ClientHello and a HelloRetryRequest."""
 
     before = b""
 
-    def __init__(self, cipher_suite):
-        super().__init__(cipher_suite)
-        self._started = False
-
-    def update_hash(self, data):
-        if not self._started:
-            self._started = True
-            super().update_hash(self.before)
-        super().update_hash(data)
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.update(self.before)
 
 
 def meet_after_retry(monkeypatch, client: Handshake, server: Handshake, now=None, **options):
@@ -70,11 +60,11 @@ def meet_after_retry(monkeypatch, client: Handshake, server: Handshake, now=None
     client.receive(INITIAL, request, now)
     second = client.take(INITIAL)
     suite = options.get("suite", 0x1302)
-    server._context._cipher_suites = [tls.CipherSuite(suite)]
-    server._context._supported_groups = [P256, P384, X25519]
+    server._context.suites = (suite,)
+    server._context.groups = (P256, P384, X25519)
     monkeypatch.setattr(AfterRetry, "before", transcript(first, request, suite))
     with monkeypatch.context() as patched:
-        patched.setattr(tls, "KeySchedule", AfterRetry)
+        patched.setattr("iroh.quic.tls.server.Schedule", AfterRetry)
         server.receive(INITIAL, second, now)
     moved = True
     while moved:
@@ -85,7 +75,7 @@ def meet_after_retry(monkeypatch, client: Handshake, server: Handshake, now=None
                 if data:
                     receiver.receive(epoch, data, now)
                     moved = True
-    return hello.client_hello_extensions(first), hello.client_hello_extensions(second)
+    return decode_client_hello(first).extensions, decode_client_hello(second).extensions
 
 
 @pytest.mark.parametrize("group", [P256, P384, None])
@@ -183,7 +173,7 @@ def test_a_server_hello_that_differs_from_the_request(change):
     client.start()
     client.take(INITIAL)
     client.receive(INITIAL, retry_request())
-    server._context._supported_groups = [P256]
+    server._context.groups = (P256,)
     server.receive(INITIAL, client.take(INITIAL))
     answer = bytearray(server.take(INITIAL))
     at = 4 + 2 + 32 + 1
@@ -246,63 +236,11 @@ def test_the_client_random_comes_from_the_generator():
     assert client.take(INITIAL)[6:38] == random.Random(7).randbytes(32)
 
 
-# -- aioquic's private parts -----------------------------------------------------------------------
-
-CONTEXT_METHODS = [
-    "_client_handle_encrypted_extensions",
-    "_client_handle_finished",
-    "_client_handle_hello",
-    "_client_handle_new_session_ticket",
-    "_client_send_hello",
-    "_server_expect_finished",
-    "_server_handle_finished",
-    "_server_handle_hello",
-    "_set_state",
-]
-CONTEXT_FIELDS = [
-    "_alpn_protocols",
-    "_cipher_suites",
-    "_ec_private_keys",
-    "_key_schedule_proxy",
-    "_key_schedule_psk",
-    "_legacy_compression_methods",
-    "_psk_key_exchange_mode",
-    "_psk_key_exchange_modes",
-    "_session_resumed",
-    "_supported_versions",
-    "_x25519_private_key",
-    "early_data_accepted",
-    "get_session_ticket_cb",
-    "legacy_session_id",
-    "new_session_ticket_cb",
-]
+# -- what is offered -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CONTEXT_METHODS)
-def test_method_exists(name):
-    assert callable(getattr(tls.Context, name))
-
-
-@pytest.mark.parametrize("name", CONTEXT_FIELDS)
-def test_field_exists(name):
-    assert hasattr(tls.Context(is_client=True), name)
-
-
-@pytest.mark.parametrize("ours", [ClientContext, ServerContext])
-def test_overrides_take_what_aioquic_passes(ours):
-    for name, function in vars(ours).items():
-        base = getattr(RawKeyContext, name, None)
-        if name.startswith("__") or not inspect.isfunction(function) or base is None:
-            continue
-        assert list(inspect.signature(function).parameters) == list(
-            inspect.signature(base).parameters
-        ), name
-
-
-def test_aioquic_gives_no_tickets_of_its_own():
-    """It would, from a callback that we leave alone; ours know the peer and the time."""
+def test_who_asks_for_no_tickets_gets_none():
     server = make_server(ticket_store=TicketStore(), params=params())
-    assert server._context.new_session_ticket_cb is None
     client = make_client()
     client.start()
     server.receive(INITIAL, client.take(INITIAL), START)
@@ -310,14 +248,14 @@ def test_aioquic_gives_no_tickets_of_its_own():
     client.receive(HANDSHAKE, server.take(HANDSHAKE))
     server.receive(HANDSHAKE, client.take(HANDSHAKE), START)
     assert server.complete
-    assert server.take(ONE_RTT) == b""  # this client did not ask for any
+    assert server.take(ONE_RTT) == b""
 
 
 def test_hello_offers_what_rust_offers():
     world = World()
     client, _ = world.ends()
     client.start(world.now)
-    found = hello.client_hello_extensions(client.take(INITIAL))
+    found = decode_client_hello(client.take(INITIAL)).extensions
     assert set(found) == {10, 13, 16, 19, 20, 43, 45, 51, 57}  # 45: tickets are welcome
     assert found[45] == b"\x01\x01"
     world.meet()
@@ -325,7 +263,7 @@ def test_hello_offers_what_rust_offers():
     client, _ = world.ends()
     client.start(world.now)
     message = client.take(INITIAL)
-    found = hello.client_hello_extensions(message)
+    found = decode_client_hello(message).extensions
     assert set(found) == {10, 13, 16, 19, 20, 43, 45, 51, 57, 42, 41}
     assert tls.pull_client_hello(Buffer(data=message)).early_data
-    assert hello.offered_ticket_age(found) is not None
+    assert len(decode_offer(found[41]).tickets) == 1

@@ -222,6 +222,17 @@ class CustomTransports:
                 self._failed(transport, "local_addrs", error)
         return list(found)
 
+    def reaches(self, addr: CustomAddr) -> bool:
+        """Say whether one of the transports sends to such addresses."""
+        return any(self._reaches(transport, addr) for transport in self._ready)
+
+    def _reaches(self, transport: CustomTransport, addr: CustomAddr) -> bool:
+        try:
+            return bool(transport.is_valid_send_addr(addr))
+        except _FAILURES as error:  # foreign code, as above
+            self._failed(transport, "is_valid_send_addr", error)
+            return False
+
     def send(self, batch: Datagrams) -> bool:
         """Send by the first transport that reaches the address and takes it (iroh `poll_send`).
 
@@ -236,11 +247,11 @@ class CustomTransports:
         return False
 
     def _send(self, transport: CustomTransport, dst: CustomAddr, batch: Datagrams) -> bool:
+        if not self._reaches(transport, dst):
+            return False
         src = batch.local if isinstance(batch.local, CustomAddr) else None
         taken = 0
         try:
-            if not transport.is_valid_send_addr(dst):
-                return False
             for piece in _pieces(batch, transport.max_transmit_segments):
                 if transport.send(dst, src, piece, min(batch.segment_size, len(piece))):
                     taken += len(piece)
@@ -323,7 +334,7 @@ class CustomTransports:
         """Count a failure; log the first one of its kind."""
         self._metrics.custom_errors += 1
         kind = (what, type(transport), type(error))
-        if kind not in self._logged:  # bounded: four names, and classes of the program
+        if kind not in self._logged:  # bounded: five names, and classes of the program
             self._logged.add(kind)
             logger.error("%s: %s failed", _name(transport), what, exc_info=error)
 

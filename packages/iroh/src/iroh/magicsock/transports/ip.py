@@ -205,7 +205,7 @@ class IpTransport:
         for batch in batches:
             remote, count = batch.remote, len(batch)
             assert isinstance(remote, SocketAddr)
-            if remote.ip.startswith("fd15") and _is_mapped(remote.ip):
+            if is_mapped(remote.ip):
                 self.dropped_mapped_source += count
                 continue
             honest.append(batch)
@@ -219,7 +219,10 @@ class IpTransport:
             self._deliver(honest)
 
 
-def _is_mapped(ip: str) -> bool:
+def is_mapped(ip: str) -> bool:
+    """Say whether an address is inside the prefix of mapped addresses, which nobody routes."""
+    if not ip.startswith("fd15"):
+        return False
     packed = ipaddress.ip_address(ip.partition("%")[0]).packed
     return packed.startswith(MAPPED_PREFIX)
 

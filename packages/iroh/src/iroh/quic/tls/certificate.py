@@ -9,8 +9,6 @@ SubjectPublicKeyInfo, DER, 44 bytes (RFC 8410 section 4)
       32 bytes         the public key
 """
 
-from iroh_base import SecretKey
-
 SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
 """Everything before the key (RFC 8410 section 4)."""
 KEY_LENGTH = 32
@@ -26,25 +24,3 @@ def decode_spki(spki: bytes) -> bytes:
     if len(spki) != len(SPKI_PREFIX) + KEY_LENGTH or not spki.startswith(SPKI_PREFIX):
         raise ValueError("not the SubjectPublicKeyInfo of an Ed25519 key")
     return spki[len(SPKI_PREFIX) :]
-
-
-class RawKeyCertificate:
-    """Our key in the shape in which aioquic asks for a certificate."""
-
-    def __init__(self, secret_key: SecretKey) -> None:
-        self._spki = encode_spki(bytes(secret_key.public()))
-
-    def public_bytes(self, encoding: object) -> bytes:
-        """Give the certificate entry; `encoding` is always DER."""
-        return self._spki
-
-
-class RawKeySigner:
-    """Our secret key in the shape in which aioquic asks for a private key."""
-
-    def __init__(self, secret_key: SecretKey) -> None:
-        self._secret_key = secret_key
-
-    def sign(self, data: bytes, *parameters: object) -> bytes:
-        """Sign with PyNaCl; Ed25519 has no parameters."""
-        return self._secret_key.sign(data).to_bytes()

@@ -1,4 +1,13 @@
-"""The client's side of what goes beyond a plain handshake: tickets, 0-RTT, a second ClientHello.
+"""The client's side of a handshake, with tickets, 0-RTT, and a second ClientHello.
+
+    state           message -> next state
+    HELLO           ServerHello -> EXTENSIONS; HelloRetryRequest -> HELLO, once
+    EXTENSIONS      EncryptedExtensions -> REQUEST, FINISHED when resumed
+    REQUEST         CertificateRequest -> CERTIFICATE; or as in CERTIFICATE
+    CERTIFICATE     Certificate -> VERIFY
+    VERIFY          CertificateVerify -> FINISHED
+    FINISHED        Finished -> AFTER; our Certificate, CertificateVerify, Finished leave
+    AFTER           NewSessionTicket -> AFTER
 
     ClientHello            x25519 share; P-256 and P-384 offered without one
       [early_data, psk]    with a ticket
@@ -12,259 +21,335 @@ Transcript after a HelloRetryRequest (RFC 8446 section 4.4.1)
     | fe 00 00 n | hash of the first ClientHello, n bytes | HelloRetryRequest | second ClientHello |
 """
 
-from typing import Any
-
-from aioquic import tls
-from aioquic._buffer import Buffer
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, x25519
+import hashlib
+from typing import ClassVar
 
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
-from iroh.quic.tls import hello as raw
-from iroh.quic.tls.context import AlertUnsupportedExtension, RawKeyContext, whole_message
+from iroh.quic.frames.base import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT
+from iroh.quic.tls import alerts as al
+from iroh.quic.tls import groups as gr
+from iroh.quic.tls import messages as ms
+from iroh.quic.tls.alerts import Alert
+from iroh.quic.tls.context import NO_ALPN, WRONG_KIND, Context, Settings, State
 from iroh.quic.tls.crypto_stream import CRYPTO
 from iroh.quic.tls.early_data import limits_shrank
-from iroh.quic.tls.opaque import OpaqueText
+from iroh.quic.tls.schedule import DIGESTS, SUITES, Schedule
 from iroh.quic.tls.tickets import Ticket, TicketStore
 
 MAX_TICKET_LIFETIME = 604_800  # seconds; RFC 8446 section 4.6.1
 EARLY_DATA_SIZE = 0xFFFFFFFF  # RFC 9001 section 4.6.1: the only size in QUIC
-RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
-"""ServerHello.random of a HelloRetryRequest (RFC 8446 section 4.1.3)."""
-_GROUPS = [tls.Group.X25519, tls.Group.SECP256R1, tls.Group.SECP384R1]
-"""What the Rust peer offers; only the first comes with a key share."""
-_PLAIN = frozenset(
+_RETRY_GROUPS = (gr.SECP256R1, gr.SECP384R1)
+"""Offered without a key share, as the Rust peer does."""
+_PLAIN = frozenset((ms.SUPPORTED_VERSIONS, ms.KEY_SHARE, ms.PRE_SHARED_KEY))
+"""What a ServerHello may carry (RFC 8446 section 4.2)."""
+_RETRY = frozenset((ms.SUPPORTED_VERSIONS, ms.KEY_SHARE, ms.COOKIE))
+_MAY_ANSWER = frozenset(
     (
-        tls.ExtensionType.SUPPORTED_VERSIONS,
-        tls.ExtensionType.KEY_SHARE,
-        tls.ExtensionType.PRE_SHARED_KEY,
+        *(ms.ALPN, ms.TRANSPORT_PARAMETERS, ms.SUPPORTED_GROUPS),
+        *(ms.CLIENT_CERTIFICATE_TYPE, ms.SERVER_CERTIFICATE_TYPE),
     )
 )
-"""What a ServerHello may carry (RFC 8446 section 4.2)."""
-_RETRY = frozenset(
-    (tls.ExtensionType.SUPPORTED_VERSIONS, tls.ExtensionType.KEY_SHARE, tls.ExtensionType.COOKIE)
+"""What EncryptedExtensions may carry: only what we sent (RFC 8446 section 4.2)."""
+_ED25519_ONLY = ms.block(ms.ED25519.to_bytes(2, "big"), 2)
+_TLS_1_3_ONLY = ms.block(ms.TLS_1_3, 1)
+_FRESH_KEYS = ms.block(bytes((ms.PSK_DHE_KE,)), 1)
+
+_HELLO: State = (INITIAL, {ms.SERVER_HELLO: "on_hello"})
+_EXTENSIONS: State = (HANDSHAKE, {ms.ENCRYPTED_EXTENSIONS: "on_extensions"})
+_REQUEST: State = (
+    HANDSHAKE,
+    {ms.CERTIFICATE_REQUEST: "on_request", ms.CERTIFICATE: "on_certificate"},
 )
+_CERTIFICATE: State = (HANDSHAKE, {ms.CERTIFICATE: "on_certificate"})
+_VERIFY: State = (HANDSHAKE, {ms.CERTIFICATE_VERIFY: "on_verify"})
+_FINISHED: State = (HANDSHAKE, {ms.FINISHED: "on_finished"})
+_AFTER: State = (ONE_RTT, {ms.NEW_SESSION_TICKET: "on_ticket"})
 
 
-class ClientContext(RawKeyContext):
+class ClientContext(Context):
     """The client's end. store: None sends no tickets and asks for none.
 
-    early_data: whether to offer 0-RTT. now: set by the caller before every call.
+    peer: the key that is dialled. early_data: whether to offer 0-RTT.
     ticket: the one that is offered. early_ticket: the one whose 0-RTT keys were given out.
     """
 
+    is_client: ClassVar[bool] = True
+
     def __init__(
         self,
-        *,
+        settings: Settings,
+        peer: bytes,
         store: TicketStore | None,
         client_random: bytes,
-        early_data: bool = True,
-        **options: Any,
+        early_data: bool,
     ) -> None:
-        super().__init__(is_client=True, **options)
-        self._early_data = early_data
+        super().__init__(settings, _HELLO)
         self.client_random = client_random
-        self.now = 0.0
         self.ticket: Ticket | None = None
         self.early_ticket: Ticket | None = None
+        self._peer = peer
+        self._early_data = early_data
         self._store = store
-        self._supported_groups = list(_GROUPS)
-        self._hello: tls.ClientHello | None = None
-        self._first_hello = b""
+        self._shares: list[tuple[int, bytes]] = []
+        self._finish_of: dict[int, gr.Finish] = {}
+        self._schedule_psk: Schedule | None = None  # over the ClientHello, with the ticket's secret
+        self._hellos = b""  # the transcript so far: its hash is not known before the ServerHello
         self._retried: tuple[int, int] | None = None  # suite and group of a HelloRetryRequest
-
-    @property
-    def early_data_offered(self) -> bool:
-        """Whether 0-RTT keys were given out."""
-        return self.early_ticket is not None
+        self._request: bytes | None = None  # the context of a CertificateRequest
+        offered = (*settings.groups, *_RETRY_GROUPS)
+        self.extensions |= {
+            ms.SUPPORTED_VERSIONS: _TLS_1_3_ONLY,
+            ms.SIGNATURE_ALGORITHMS: _ED25519_ONLY,
+            ms.SUPPORTED_GROUPS: ms.block(b"".join([g.to_bytes(2, "big") for g in offered]), 2),
+            ms.ALPN: ms.encode_alpn(settings.alpns),
+        }
+        if store is not None:
+            self.extensions[ms.PSK_KEY_EXCHANGE_MODES] = _FRESH_KEYS
 
     # -- ClientHello ---------------------------------------------------------------------------
 
-    def _client_send_hello(self, output_buf: Buffer) -> None:
-        if self._store is not None and self._expected_peer is not None:
-            self.ticket = self._store.take(self._expected_peer, self.now)
-        modes = None if self._store is None else self._psk_key_exchange_modes
-        self._x25519_private_key = x25519.X25519PrivateKey.generate()
-        self._hello = tls.ClientHello(
-            random=self.client_random,
-            legacy_session_id=b"",
-            cipher_suites=[int(suite) for suite in self._cipher_suites],
-            legacy_compression_methods=self._legacy_compression_methods,
-            alpn_protocols=self._alpn_protocols,
-            key_share=[tls.encode_public_key(self._x25519_private_key.public_key())],
-            psk_key_exchange_modes=modes,
-            signature_algorithms=self._signature_algorithms,
-            supported_groups=[int(group) for group in self._supported_groups],
-            supported_versions=self._supported_versions,
-            other_extensions=self.handshake_extensions,
-        )
+    def start(self) -> None:
+        """Send the ClientHello."""
+        if self._store is not None:
+            self.ticket = self._store.take(self._peer, self.now)
+        self._shares = [self._make_share(group) for group in self.settings.groups]
         ticket = self.ticket
-        if self._early_data and ticket and ticket.early_data and ticket.alpn in self._alpns:
-            self._hello.early_data = True
+        if self._early_data and ticket and ticket.early_data and ticket.alpn in self.settings.alpns:
+            self.extensions[ms.EARLY_DATA] = b""
             self.early_ticket = ticket
-            self.allow_answer(tls.ExtensionType.EARLY_DATA)
-        self._first_hello = self._push_hello(output_buf, b"", self._cipher_suites)
+            self.early_data_offered = True
+        self._send_hello(b"")
         if self.early_ticket is not None:
-            schedule = self._key_schedule_psk
+            schedule = self.schedule = self._schedule_psk
             assert schedule is not None
-            secret = schedule.derive_secret(b"c e traffic")
-            self.update_traffic_key_cb(
-                tls.Direction.ENCRYPT, tls.Epoch.ZERO_RTT, schedule.cipher_suite, secret
-            )
-        self._set_state(tls.State.CLIENT_EXPECT_SERVER_HELLO)
+            secret = schedule.derive(b"c e traffic", schedule.transcript())
+            self._give_key(ZERO_RTT, True, secret)
 
-    def _push_hello(self, out: Buffer, before: bytes, suites: list[tls.CipherSuite]) -> bytes:
-        """Write the ClientHello that follows on `before`, and start the key schedules."""
-        hello, ticket = self._hello, self.ticket
-        assert hello is not None
-        start = out.tell()
-        self._key_schedule_psk = None
-        hello.pre_shared_key = None
+    def _make_share(self, group: int) -> tuple[int, bytes]:
+        share, self._finish_of[group] = gr.offer(group)
+        return group, share
+
+    def _send_hello(self, before: bytes) -> None:
+        """Write the ClientHello that follows on `before`."""
+        ticket = self.ticket
+        self.extensions.pop(ms.PRE_SHARED_KEY, None)  # it has to be the last one
+        self.extensions[ms.KEY_SHARE] = ms.encode_shares(self._shares)
+        self._schedule_psk = None
         if ticket is None:
-            tls.push_client_hello(out, hello)
+            hello = ms.encode_hello(self.client_random, SUITES, self.extensions)
         else:
-            schedule = tls.KeySchedule(tls.CipherSuite(ticket.cipher_suite))
-            schedule.extract(ticket.secret)
-            binder_key = schedule.derive_secret(b"res binder")
-            size = schedule.algorithm.digest_size
-            hello.pre_shared_key = tls.OfferedPsks(
-                identities=[(ticket.identity, ticket.obfuscated_age(self.now))],
-                binders=[bytes(size)],
-            )
-            tls.push_client_hello(out, hello)
-            # The binder signs everything before the list of binders: | 2 | 1 | binder |
-            binders_at = out.tell() - size - 3
-            schedule.update_hash(before + out.data_slice(start, binders_at))
-            binder = schedule.finished_verify_data(binder_key)
-            out.seek(binders_at + 3)
-            out.push_bytes(binder)
-            schedule.update_hash(out.data_slice(binders_at, out.tell()))
-            self._key_schedule_psk = schedule
-        message = out.data_slice(start, out.tell())
-        self._key_schedule_proxy = tls.KeyScheduleProxy(suites)
-        self._key_schedule_proxy.extract(None)
-        self._key_schedule_proxy.update_hash(before + message)
-        return message
+            schedule = self._schedule_psk = Schedule(ticket.cipher_suite, ticket.secret)
+            age = ticket.obfuscated_age(self.now).to_bytes(4, "big")
+            binders = ms.block(ms.block(bytes(schedule.size), 1), 2)
+            identities = ms.block(ms.block(ticket.identity, 2) + age, 2)
+            self.extensions[ms.PRE_SHARED_KEY] = identities + binders
+            hello = ms.encode_hello(self.client_random, SUITES, self.extensions)
+            # The binder signs everything before the list of binders (RFC 8446 section 4.2.11.2).
+            signed = hello[: -len(binders)]
+            schedule.update(before + signed)
+            binder = schedule.binder(schedule.transcript())
+            hello = signed + ms.block(ms.block(binder, 1), 2)
+            schedule.update(hello[len(signed) :])
+        self._hellos = before + hello
+        self._send(INITIAL, hello)
 
     # -- ServerHello ---------------------------------------------------------------------------
 
-    def _client_handle_hello(self, input_buf: Buffer, output_buf: Buffer) -> None:
-        message = whole_message(input_buf)
-        server = raw.server_hello(message)
+    def on_hello(self, message: bytes) -> None:
+        """Take a ServerHello or HelloRetryRequest."""
+        server = ms.decode_server_hello(message)
         if server.session_id:
-            raise tls.AlertIllegalParameter("ServerHello has a session id that we did not send")
-        if server.random == RETRY_RANDOM:
-            self._follow_retry(server, message, output_buf)
-            input_buf.seek(len(message))
+            raise Alert(al.ILLEGAL_PARAMETER, "ServerHello has a session id that we did not send")
+        if server.random == ms.RETRY_RANDOM:
+            self._follow_retry(server, message)
             return
-        if not _PLAIN.issuperset(server.extensions):
-            raise AlertUnsupportedExtension("ServerHello answers what was not asked")
-        if self._retried is not None:
-            share = server.extensions.get(tls.ExtensionType.KEY_SHARE, b"")
-            if self._retried != (server.suite, int.from_bytes(share[:2], "big")):
-                raise tls.AlertIllegalParameter("ServerHello differs from the HelloRetryRequest")
-        self._hello, self._first_hello = None, b""
-        super()._client_handle_hello(input_buf, output_buf)
+        extensions = server.extensions
+        if not _PLAIN.issuperset(extensions):
+            raise Alert(al.UNSUPPORTED_EXTENSION, "ServerHello answers what was not asked")
+        share = extensions.get(ms.KEY_SHARE, b"")
+        group = int.from_bytes(share[:2], "big")
+        if self._retried is not None and self._retried != (server.suite, group):
+            reason = "ServerHello differs from the HelloRetryRequest"
+            raise Alert(al.ILLEGAL_PARAMETER, reason)
+        if server.suite not in SUITES or server.compression:
+            raise Alert(al.ILLEGAL_PARAMETER, "ServerHello chooses what we did not offer")
+        if extensions.get(ms.SUPPORTED_VERSIONS) != ms.TLS_1_3:
+            raise Alert(al.ILLEGAL_PARAMETER, "ServerHello has a version we did not advertise")
+        if ms.KEY_SHARE not in extensions:
+            raise Alert(al.MISSING_EXTENSION, "ServerHello has no key share")
+        schedule = self._select_schedule(server.suite, extensions.get(ms.PRE_SHARED_KEY))
+        shared = self._agree(group, ms.whole(share[2:], 2))
+        self.schedule = schedule
+        schedule.update(message)
+        self._hellos = b""
+        self._schedule_psk = None
+        self._finish_of.clear()
+        self._shares.clear()
+        self._start_handshake_keys(shared)
+        self.state = _EXTENSIONS
 
-    def _follow_retry(self, server: raw.ServerHello, message: bytes, out: Buffer) -> None:
-        hello = self._hello
-        assert hello is not None
-        assert hello.key_share is not None
+    def _select_schedule(self, suite: int, selected: bytes | None) -> Schedule:
+        """Give the schedule of the ticket if the server takes it, else a fresh one."""
+        if selected is None:
+            schedule = Schedule(suite)
+            schedule.update(self._hellos)
+            return schedule
+        of_ticket = self._schedule_psk
+        if of_ticket is None or selected != b"\x00\x00" or suite != of_ticket.suite:
+            raise Alert(al.ILLEGAL_PARAMETER)
+        self.resumed = True
+        return of_ticket
+
+    def _agree(self, group: int, share: bytes) -> bytes:
+        finish = self._finish_of.get(group)
+        if finish is None:
+            reason = "ServerHello has a key share we did not advertise"
+            raise Alert(al.ILLEGAL_PARAMETER, reason)
+        try:
+            return finish(share)
+        except ValueError as error:
+            raise Alert(al.ILLEGAL_PARAMETER, "ServerHello has an invalid key share") from error
+
+    def _follow_retry(self, server: ms.ServerHello, message: bytes) -> None:
         if self._retried is not None:
-            raise tls.AlertUnexpectedMessage("a second HelloRetryRequest")
-        if not _RETRY.issuperset(server.extensions):
-            raise AlertUnsupportedExtension("HelloRetryRequest answers what was not asked")
-        suite = tls.negotiate(
-            self._cipher_suites,
-            [server.suite],
-            tls.AlertIllegalParameter("HelloRetryRequest has a cipher suite we did not offer"),
-        )
-        if server.extensions.get(tls.ExtensionType.SUPPORTED_VERSIONS) != b"\x03\x04":
-            raise tls.AlertIllegalParameter("HelloRetryRequest is not for TLS 1.3")
-        group = self._retry_share(server.extensions.get(tls.ExtensionType.KEY_SHARE))
-        cookie = server.extensions.get(tls.ExtensionType.COOKIE)
+            raise Alert(al.UNEXPECTED_MESSAGE, "a second HelloRetryRequest")
+        extensions = server.extensions
+        if not _RETRY.issuperset(extensions):
+            raise Alert(al.UNSUPPORTED_EXTENSION, "HelloRetryRequest answers what was not asked")
+        if server.suite not in SUITES:
+            reason = "HelloRetryRequest has a cipher suite we did not offer"
+            raise Alert(al.ILLEGAL_PARAMETER, reason)
+        if extensions.get(ms.SUPPORTED_VERSIONS) != ms.TLS_1_3:
+            raise Alert(al.ILLEGAL_PARAMETER, "HelloRetryRequest is not for TLS 1.3")
+        group = self._retry_share(extensions.get(ms.KEY_SHARE))
+        cookie = extensions.get(ms.COOKIE)
         if cookie is not None:
             if len(cookie) < 3 or int.from_bytes(cookie[:2], "big") != len(cookie) - 2:
-                raise tls.AlertDecodeError("the cookie could not be parsed")
-            extensions = [*hello.other_extensions, (int(tls.ExtensionType.COOKIE), cookie)]
-            hello.other_extensions = extensions
+                raise Alert(al.DECODE_ERROR, "the cookie could not be parsed")
+            self.extensions[ms.COOKIE] = cookie
         elif group is None:
-            raise tls.AlertIllegalParameter("HelloRetryRequest asks for no change")
-        self._retried = (server.suite, hello.key_share[0][0])
-        hello.early_data = False  # RFC 8446 section 4.1.2
-        if self.ticket is not None and self.ticket.cipher_suite != suite:
+            raise Alert(al.ILLEGAL_PARAMETER, "HelloRetryRequest asks for no change")
+        self._retried = (server.suite, self._shares[0][0])
+        self.extensions.pop(ms.EARLY_DATA, None)  # RFC 8446 section 4.1.2
+        if self.ticket is not None and self.ticket.cipher_suite != server.suite:
             self.ticket = None
-        digest = hashes.Hash(tls.cipher_suite_hash(suite))
-        digest.update(self._first_hello)
-        value = digest.finalize()
-        before = bytes((tls.HandshakeType.MESSAGE_HASH, 0, 0, len(value))) + value + message
-        self._push_hello(out, before, [suite])
+        value = hashlib.new(DIGESTS[server.suite], self._hellos).digest()
+        self._send_hello(ms.message(ms.MESSAGE_HASH, value) + message)
 
     def _retry_share(self, selected: bytes | None) -> int | None:
-        """Replace the key share by one of the selected group."""
+        """Replace the key shares by one of the selected group."""
         if selected is None:
             return None
         group = int.from_bytes(selected, "big")
         if len(selected) != 2:
-            raise tls.AlertDecodeError("HelloRetryRequest could not be parsed")
-        if group not in _GROUPS[1:]:
-            raise tls.AlertIllegalParameter("HelloRetryRequest for a group that cannot be")
-        key = ec.generate_private_key(tls.GROUP_TO_CURVE[group]())
-        self._x25519_private_key = None
-        self._ec_private_keys = [key]
-        assert self._hello is not None
-        self._hello.key_share = [tls.encode_public_key(key.public_key())]
+            raise Alert(al.DECODE_ERROR, "HelloRetryRequest could not be parsed")
+        if group not in _RETRY_GROUPS:
+            raise Alert(al.ILLEGAL_PARAMETER, "HelloRetryRequest for a group that cannot be")
+        self._finish_of.clear()
+        self._shares = [self._make_share(group)]
         return group
 
-    # -- resumption ----------------------------------------------------------------------------
+    # -- the server's flight -------------------------------------------------------------------
 
-    def _client_handle_encrypted_extensions(self, input_buf: Buffer) -> None:
-        extensions = raw.encrypted_extensions(whole_message(input_buf))
-        super()._client_handle_encrypted_extensions(input_buf)
+    def on_extensions(self, message: bytes) -> None:
+        """Take EncryptedExtensions."""
+        extensions = ms.decode_encrypted_extensions(message)
+        answered = extensions.keys() - _MAY_ANSWER
+        if self.early_data_offered:
+            answered.discard(ms.EARLY_DATA)
+        if answered:
+            reason = "EncryptedExtensions answer what was not asked"
+            raise Alert(al.UNSUPPORTED_EXTENSION, reason)
+        if not ms.selects_raw_keys(extensions):
+            raise Alert(al.HANDSHAKE_FAILURE, WRONG_KIND)
+        chosen = ms.decode_alpn(extensions.get(ms.ALPN))
+        if len(chosen) != 1 or chosen[0] not in self.settings.alpns:
+            raise Alert(al.NO_APPLICATION_PROTOCOL, NO_ALPN)
+        self.alpn = chosen[0]
+        self.peer_params = extensions.get(ms.TRANSPORT_PARAMETERS)
+        if self.peer_params is None:
+            raise Alert(al.MISSING_EXTENSION, "transport parameters missing")
+        self._add(message)
+        self.early_data_accepted = ms.EARLY_DATA in extensions
         ticket = self.ticket
-        self.early_data_accepted = tls.ExtensionType.EARLY_DATA in extensions
-        if not self._session_resumed or ticket is None:
+        if not self.resumed or ticket is None:
             if self.early_data_accepted:
-                raise tls.AlertIllegalParameter("0-RTT accepted without resumption")
+                raise Alert(al.ILLEGAL_PARAMETER, "0-RTT accepted without resumption")
+            self.state = _REQUEST
             return
         # The binder and the server's Finished prove the peer: it knows the secret of a
         # connection on which it had proven its key.
         self.peer_key = ticket.peer
         if self.early_data_accepted:
-            self._check_early_data(extensions, ticket)
-        self._set_state(tls.State.CLIENT_EXPECT_FINISHED)
+            self._check_early_data(extensions[ms.EARLY_DATA], ticket)
+        self.state = _FINISHED
 
-    def _check_early_data(self, extensions: dict[int, bytes], ticket: Ticket) -> None:
-        if extensions[tls.ExtensionType.EARLY_DATA]:
-            raise tls.AlertDecodeError("early_data has a value")
-        if self._retried is not None or self.alpn_negotiated != OpaqueText(ticket.alpn):
-            raise tls.AlertIllegalParameter("0-RTT accepted for another handshake")
-        params = extensions.get(tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS, b"")
-        if limits_shrank(ticket.params, params):
+    def _check_early_data(self, value: bytes, ticket: Ticket) -> None:
+        if value:
+            raise Alert(al.DECODE_ERROR, "early_data has a value")
+        if self._retried is not None or self.alpn != ticket.alpn:
+            raise Alert(al.ILLEGAL_PARAMETER, "0-RTT accepted for another handshake")
+        if limits_shrank(ticket.params, self.peer_params or b""):
             reason = "0-RTT accepted with incompatible transport parameters"
             raise PeerError(PROTOCOL_VIOLATION, reason, CRYPTO)
 
-    def _client_handle_new_session_ticket(self, input_buf: Buffer) -> None:
-        offer = tls.pull_new_session_ticket(input_buf)
-        if offer.max_early_data_size not in (None, 0, EARLY_DATA_SIZE):
+    def on_request(self, message: bytes) -> None:
+        """Take CertificateRequest."""
+        self._request, extensions = ms.decode_certificate_request(message)
+        if ms.ED25519 not in ms.numbers(extensions.get(ms.SIGNATURE_ALGORITHMS), 2):
+            raise Alert(al.HANDSHAKE_FAILURE, "CertificateRequest does not offer ed25519")
+        self._add(message)
+        self.state = _CERTIFICATE
+
+    def on_certificate(self, message: bytes) -> None:
+        """Take Certificate."""
+        self._check_certificate(message, self._peer)
+        self.state = _VERIFY
+
+    def _on_no_certificate(self) -> None:
+        raise Alert(al.DECODE_ERROR, "Certificate message is empty")  # RFC 8446 section 4.4.2.4
+
+    def on_verify(self, message: bytes) -> None:
+        """Take CertificateVerify."""
+        self._check_verify(message)
+        self.state = _FINISHED
+
+    def on_finished(self, message: bytes) -> None:
+        """Take Finished, and answer with our own flight."""
+        self._check_finished(message)
+        client, server = self._conclude()
+        self._give_key(ONE_RTT, False, server)
+        proof = b""
+        if self._request is not None:
+            certificate = ms.encode_certificate(self._request, self.entries)
+            proof = self._prove(certificate) if self.entries else self._add(certificate)
+        self._send(HANDSHAKE, proof + self._finish())
+        self._give_key(ONE_RTT, True, client)
+        self._end()
+        self.state = _AFTER
+
+    # -- tickets -------------------------------------------------------------------------------
+
+    def on_ticket(self, message: bytes) -> None:
+        """Take NewSessionTicket."""
+        offer = ms.decode_ticket(message)
+        if offer.early_data not in (None, 0, EARLY_DATA_SIZE):
             raise PeerError(PROTOCOL_VIOLATION, "a ticket with an invalid early data size", CRYPTO)
         if self._store is None or self.peer_key is None or not offer.ticket:
             return
-        found = dict(self.received_extensions or ())
-        lifetime = min(offer.ticket_lifetime, MAX_TICKET_LIFETIME)
-        assert self.alpn_negotiated is not None
-        assert self.key_schedule is not None
+        assert self.alpn is not None
+        assert self.schedule is not None
         self._store.add(
             Ticket(
                 peer=self.peer_key,
                 identity=offer.ticket,
-                secret=self.resumption_secret(offer.ticket_nonce),
-                cipher_suite=int(self.key_schedule.cipher_suite),
-                age_add=offer.ticket_age_add,
-                alpn=self.alpn_negotiated.encode(),
-                params=found[tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS],
-                early_data=bool(offer.max_early_data_size),
+                secret=self.resumption_secret(offer.nonce),
+                cipher_suite=self.schedule.suite,
+                age_add=offer.age_add,
+                alpn=self.alpn,
+                params=self.peer_params or b"",
+                early_data=bool(offer.early_data),
                 received_at=self.now,
-                expires_at=self.now + lifetime,
+                expires_at=self.now + min(offer.lifetime, MAX_TICKET_LIFETIME),
             )
         )

@@ -1,7 +1,7 @@
-"""aioquic's TLS 1.3 with raw public keys on both ends (RFC 7250), as iroh wants it.
+"""TLS 1.3 with raw public keys on both ends (RFC 8446, RFC 7250), as iroh wants it: what is common.
 
-Both ends prove an Ed25519 key; neither sends X.509 or SNI. What goes beyond a plain handshake
-(tickets, 0-RTT, a second ClientHello) is in client.py and server.py.
+Both ends prove an Ed25519 key; neither sends X.509 or SNI. The client's side is in client.py, the
+server's in server.py.
 
     client                                              server
     ClientHello  ext 19, 20 = 01 02        ---------->
@@ -27,22 +27,25 @@ Refusals and their alerts follow rustls 0.23, which is what the Rust peer runs:
     a message in the wrong packet type          unexpected_message 10
 """
 
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from aioquic import tls
-from aioquic._buffer import Buffer
-from cryptography.hazmat.primitives import hashes
-
-from iroh.quic.tls import hello
-from iroh.quic.tls.certificate import RawKeyCertificate, RawKeySigner, decode_spki
-from iroh.quic.tls.opaque import OpaqueText
+from iroh.quic.frames.base import HANDSHAKE, ONE_RTT
+from iroh.quic.hkdf import expand_label, expand_label_long
+from iroh.quic.tls import alerts as al
+from iroh.quic.tls import messages as ms
+from iroh.quic.tls.alerts import Alert, Malformed
+from iroh.quic.tls.certificate import decode_spki, encode_spki
+from iroh.quic.tls.schedule import Schedule
 from iroh_base import IrohError, PublicKey, SecretKey, Signature
 
 MAX_MESSAGE = 16384
 """Largest TLS message taken: 16 KiB, as rustls and noq's crypto buffer have it."""
 MAX_ALPN_BYTES = 8192
-"""All ALPNs of one ClientHello; they have to fit into aioquic's 16 KiB CRYPTO buffer."""
+"""All ALPNs of one ClientHello; they have to fit into the peer's 16 KiB CRYPTO buffer."""
 MAX_ALPN = 255  # RFC 7301 section 3.1
 MAX_EXPORT_BLOCKS = 255  # RFC 5869 section 2.3
 
@@ -53,50 +56,18 @@ WRONG_KEY = "invalid peer certificate: UnknownIssuer"
 BAD_SIGNATURE = "invalid peer certificate: BadSignature"
 """The reasons as rustls words them: both ends show them to users, who compare them."""
 
-_CERT_NONE = 0  # ssl.CERT_NONE; aioquic's own X.509 checks stay off, ours replace them
+# RFC 8446 section 4.4.3
+_SIGNED_BY_SERVER = b" " * 64 + b"TLS 1.3, server CertificateVerify\x00"
+_SIGNED_BY_CLIENT = b" " * 64 + b"TLS 1.3, client CertificateVerify\x00"
 
-_EPOCH_OF_STATE = {
-    tls.State.CLIENT_EXPECT_SERVER_HELLO: tls.Epoch.INITIAL,
-    tls.State.CLIENT_EXPECT_ENCRYPTED_EXTENSIONS: tls.Epoch.HANDSHAKE,
-    tls.State.CLIENT_EXPECT_CERTIFICATE_REQUEST_OR_CERTIFICATE: tls.Epoch.HANDSHAKE,
-    tls.State.CLIENT_EXPECT_CERTIFICATE: tls.Epoch.HANDSHAKE,
-    tls.State.CLIENT_EXPECT_CERTIFICATE_VERIFY: tls.Epoch.HANDSHAKE,
-    tls.State.CLIENT_EXPECT_FINISHED: tls.Epoch.HANDSHAKE,
-    tls.State.CLIENT_POST_HANDSHAKE: tls.Epoch.ONE_RTT,
-    tls.State.SERVER_EXPECT_CLIENT_HELLO: tls.Epoch.INITIAL,
-    tls.State.SERVER_EXPECT_CERTIFICATE: tls.Epoch.HANDSHAKE,
-    tls.State.SERVER_EXPECT_CERTIFICATE_VERIFY: tls.Epoch.HANDSHAKE,
-    tls.State.SERVER_EXPECT_FINISHED: tls.Epoch.HANDSHAKE,
-    tls.State.SERVER_POST_HANDSHAKE: tls.Epoch.ONE_RTT,
-}
-"""The packets in which each state's message has to come (RFC 9001 section 4.1.3)."""
+_CHANGES_KEYS = (ms.CLIENT_HELLO, ms.SERVER_HELLO, ms.FINISHED)
+"""Messages that are the last ones under the present keys."""
 
-_MAY_ANSWER = (
-    tls.ExtensionType.ALPN,
-    tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS,
-    tls.ExtensionType.SUPPORTED_GROUPS,
-    hello.CLIENT_CERTIFICATE_TYPE,
-    hello.SERVER_CERTIFICATE_TYPE,
-)
-"""What a server may put into EncryptedExtensions: only what we sent (RFC 8446 section 4.2)."""
-
-
-class AlertUnknownCa(tls.Alert):
-    """The peer's key is not the one we dialled, or it showed several."""
-
-    description = tls.AlertDescription.unknown_ca
-
-
-class AlertCertificateRequired(tls.Alert):
-    """The client did not show a key."""
-
-    description = tls.AlertDescription.certificate_required
-
-
-class AlertUnsupportedExtension(tls.Alert):
-    """The server answered an extension that we did not send."""
-
-    description = tls.AlertDescription.unsupported_extension
+Secret = tuple[int, bool, int, bytes]
+"""(epoch, is_send, cipher suite of RFC 8446 B.4, traffic secret)."""
+State = tuple[int, dict[int, str]]
+"""What is taken: the packets in which it has to come, and message type -> method."""
+DONE: State = (ONE_RTT, {})
 
 
 def check_alpns(alpns: Sequence[bytes]) -> list[bytes]:
@@ -109,196 +80,236 @@ def check_alpns(alpns: Sequence[bytes]) -> list[bytes]:
     return names
 
 
-class RawKeyContext(tls.Context):
-    """One end of a handshake.
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What both ends are made with.
 
-    alpns: in order of preference. expected_peer: the 32-byte key that a client dials.
-    transport_parameters: our own, encoded. After the handshake `peer_key` is the proven key.
+    alpns: in order of preference. params: our transport parameters, encoded. groups: for the key
+    agreement, in order of preference. on_key: told every secret as it becomes known, for a key log.
     """
 
-    def __init__(
-        self,
-        *,
-        is_client: bool,
-        secret_key: SecretKey,
-        alpns: Sequence[bytes],
-        transport_parameters: bytes,
-        expected_peer: bytes | None = None,
-        logger: Any = None,
-    ) -> None:
-        super().__init__(
-            is_client=is_client,
-            # A server's ALPN is settled here, in bytes; None keeps aioquic from doing it in text.
-            alpn_protocols=[OpaqueText(name) for name in alpns] if is_client else None,
-            cipher_suites=[
-                tls.CipherSuite.AES_256_GCM_SHA384,
-                tls.CipherSuite.AES_128_GCM_SHA256,
-                tls.CipherSuite.CHACHA20_POLY1305_SHA256,
-            ],
-            logger=logger,
-            verify_mode=_CERT_NONE,
-        )
-        certificate: Any = RawKeyCertificate(secret_key)
-        signer: Any = RawKeySigner(secret_key)
-        self.certificate = certificate
-        self.certificate_private_key = signer
-        self.epoch = tls.Epoch.INITIAL
-        """The packet type that carries what is passed to `handle_message`; the caller sets it."""
+    secret_key: SecretKey
+    alpns: Sequence[bytes]
+    params: bytes
+    groups: Sequence[int]
+    on_key: Callable[[int, bool, bytes], None] | None = None
+
+
+class Context:
+    """One end of a handshake.
+
+    state: what is taken next. out: epoch -> bytes to send. keys: secrets, oldest first; both are
+    taken and forgotten by the caller. now: set by the caller before every call.
+    peer_key: the proven key. entries: the certificates that we show. extensions: what we send in
+    the ClientHello or in EncryptedExtensions.
+    """
+
+    is_client: ClassVar[bool]
+    complete = False
+    """Whether the handshake is complete (RFC 9001 section 4.1.1)."""
+    resumed = False
+    """Whether a ticket stands for the certificates."""
+    early_data_offered = False
+    early_data_accepted = False
+
+    def __init__(self, settings: Settings, state: State) -> None:
+        self.settings = settings
+        self.state = state
+        self.out: dict[int, bytes] = {}
+        self.keys: list[Secret] = []
+        self.now = 0.0
+        self.alpn: bytes | None = None
         self.peer_key: bytes | None = None
-        self._alpns = list(alpns)
-        self._expected_peer = expected_peer
-        self._exporter_secret: bytes | None = None
-        self._may_answer: set[int] = set(_MAY_ANSWER)
-        self._request_client_certificate = True
-        self._shown_key: bytes | None = None
-        self._signature_algorithms = [tls.SignatureAlgorithm.ED25519]
-        self._supported_groups = [tls.Group.X25519]
-        kind = bytes([1, hello.RAW_PUBLIC_KEY]) if is_client else bytes([hello.RAW_PUBLIC_KEY])
-        self.handshake_extensions = [
-            (tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS, transport_parameters),
-            (hello.CLIENT_CERTIFICATE_TYPE, kind),
-            (hello.SERVER_CERTIFICATE_TYPE, kind),
-        ]
+        self.peer_params: bytes | None = None
+        self.client_random = b""
+        self.schedule: Schedule | None = None
+        self.entries = [encode_spki(settings.secret_key.public().to_bytes())]
+        kind = bytes((1, ms.RAW_PUBLIC_KEY)) if self.is_client else bytes((ms.RAW_PUBLIC_KEY,))
+        self.extensions: dict[int, bytes] = {
+            ms.TRANSPORT_PARAMETERS: settings.params,
+            ms.CLIENT_CERTIFICATE_TYPE: kind,
+            ms.SERVER_CERTIFICATE_TYPE: kind,
+        }
+        self._held = b""
+        self._shown_key = b""
+        self._send_secret = self._recv_secret = b""  # of the handshake
+        self._exporter_hash = self._resumption_hash = b""
 
     # -- messages ------------------------------------------------------------------------------
 
     @property
     def holds_partial_message(self) -> bool:
         """Whether a message began whose end has not come."""
-        return bool(self._receive_buffer)
+        return bool(self._held)
 
-    def allow_answer(self, extension: int) -> None:
-        """Client: allow EncryptedExtensions to carry this one too."""
-        self._may_answer.add(extension)
-
-    def handle_message(self, input_data: bytes, output_buf: dict[tls.Epoch, Buffer]) -> None:
+    def receive(self, epoch: int, data: bytes) -> None:
         """Take handshake bytes. Raises Alert; never holds more than one message of 16 KiB."""
-        super().handle_message(input_data, output_buf)
-        held = self._receive_buffer
-        if len(held) >= 4 and int.from_bytes(held[1:4], "big") > MAX_MESSAGE:
-            raise tls.AlertDecodeError("TLS message is too long")
+        data = self._held + data if self._held else data
+        at = 0
+        while len(data) - at >= 4:
+            size = int.from_bytes(data[at + 1 : at + 4], "big")
+            end = at + 4 + size
+            if size > MAX_MESSAGE:
+                raise Alert(al.DECODE_ERROR, "TLS message is too long")
+            if end > len(data):
+                break
+            if end < len(data) and data[at] in _CHANGES_KEYS:  # RFC 8446 section 5.1
+                raise Alert(al.UNEXPECTED_MESSAGE, "TLS message over a change of keys")
+            self._take(epoch, data[at], data[at:end])
+            at = end
+        self._held = data[at:]
 
-    def _handle_reassembled_message(
-        self, message_type: int, input_buf: Buffer, output_buf: dict[tls.Epoch, Buffer]
-    ) -> None:
-        if self.epoch != _EPOCH_OF_STATE[self.state]:
-            raise tls.AlertUnexpectedMessage("TLS message in the wrong packet type")
-        super()._handle_reassembled_message(message_type, input_buf, output_buf)
+    def _take(self, epoch: int, kind: int, message: bytes) -> None:
+        wanted, methods = self.state
+        if epoch != wanted:
+            raise Alert(al.UNEXPECTED_MESSAGE, "TLS message in the wrong packet type")
+        method = methods.get(kind)
+        if method is None:
+            raise Alert(al.UNEXPECTED_MESSAGE)
+        try:
+            getattr(self, method)(message)
+        except Malformed:
+            raise Alert(al.DECODE_ERROR, f"{ms.NAMES[kind]} could not be parsed") from None
 
-    def _server_handle_hello(
-        self, input_buf: Buffer, initial_buf: Buffer, handshake_buf: Buffer
-    ) -> None:
-        extensions = hello.client_hello_extensions(whole_message(input_buf))
-        if not hello.offers_raw_keys(extensions):
-            raise tls.AlertHandshakeFailure(WRONG_KIND)
-        offered = hello.alpn_names(extensions)
-        chosen = next((name for name in self._alpns if name in offered), None)
-        if chosen is None:
-            raise tls.AlertNoApplicationProtocol(NO_ALPN)
-        self.alpn_negotiated = OpaqueText(chosen)
-        super()._server_handle_hello(input_buf, initial_buf, handshake_buf)
+    def _send(self, epoch: int, messages: bytes) -> None:
+        self.out[epoch] = self.out.get(epoch, b"") + messages
 
-    def _client_handle_encrypted_extensions(self, input_buf: Buffer) -> None:
-        message = whole_message(input_buf)
-        extensions = hello.encrypted_extensions(message)
-        if not self._may_answer.issuperset(extensions):
-            raise AlertUnsupportedExtension("EncryptedExtensions answer what was not asked")
-        if not hello.selects_raw_keys(extensions):
-            raise tls.AlertHandshakeFailure(WRONG_KIND)
-        chosen = hello.alpn_names(extensions)
-        if len(chosen) != 1 or chosen[0] not in self._alpns:
-            raise tls.AlertNoApplicationProtocol(NO_ALPN)
-        self.alpn_negotiated = OpaqueText(chosen[0])
-        self.received_extensions = list(extensions.items())
-        if self.alpn_cb:
-            self.alpn_cb(self.alpn_negotiated)
-        input_buf.seek(len(message))
-        assert self.key_schedule is not None
-        self.key_schedule.update_hash(message)
-        self._set_state(tls.State.CLIENT_EXPECT_CERTIFICATE_REQUEST_OR_CERTIFICATE)
-
-    def _client_handle_certificate_request(self, input_buf: Buffer) -> None:
-        super()._client_handle_certificate_request(input_buf)
-        request = self._certificate_request
-        if request is None or tls.SignatureAlgorithm.ED25519 not in (
-            request.signature_algorithms or ()
-        ):
-            raise tls.AlertHandshakeFailure("CertificateRequest does not offer ed25519")
+    def _add(self, message: bytes) -> bytes:
+        """Add one of our messages to the transcript."""
+        assert self.schedule is not None
+        self.schedule.update(message)
+        return message
 
     # -- keys ----------------------------------------------------------------------------------
 
-    def _server_handle_certificate(self, input_buf: Buffer) -> None:
-        super()._server_handle_certificate(input_buf)
-        # aioquic lets a client in that sends an empty Certificate.
-        if self._shown_key is None:
-            raise AlertCertificateRequired(NO_KEY)
+    def _give_key(self, epoch: int, is_send: bool, secret: bytes) -> None:
+        assert self.schedule is not None
+        self.keys.append((epoch, is_send, self.schedule.suite, secret))
+        if self.settings.on_key is not None:
+            self.settings.on_key(epoch, is_send, secret)
 
-    def _set_peer_certificate(self, certificate: tls.Certificate) -> None:
-        if len(certificate.certificates) != 1:
-            raise AlertUnknownCa(WRONG_KEY)
+    def _start_handshake_keys(self, shared: bytes) -> None:
+        """Both hellos are in the transcript: protect what follows."""
+        schedule = self.schedule
+        assert schedule is not None
+        schedule.agree(shared)
+        hellos = schedule.transcript()
+        server = schedule.derive(b"s hs traffic", hellos)
+        client = schedule.derive(b"c hs traffic", hellos)
+        if self.is_client:
+            self._send_secret, self._recv_secret = client, server
+        else:
+            self._send_secret, self._recv_secret = server, client
+        # The server's keys first: it is who sends with them.
+        self._give_key(HANDSHAKE, not self.is_client, server)
+        self._give_key(HANDSHAKE, self.is_client, client)
+
+    def _conclude(self) -> tuple[bytes, bytes]:
+        """The server's Finished is in the transcript: the client's and the server's 1-RTT secret.
+
+        It is also the transcript of the exporter secret (RFC 8446 section 7.1).
+        """
+        schedule = self.schedule
+        assert schedule is not None
+        schedule.conclude()
+        at_finished = self._exporter_hash = schedule.transcript()
+        client = schedule.derive(b"c ap traffic", at_finished)
+        return client, schedule.derive(b"s ap traffic", at_finished)
+
+    def _end(self) -> None:
+        """Both Finished are in the transcript: keep what tickets and exporters need, no more."""
+        assert self.schedule is not None
+        self._resumption_hash = self.schedule.transcript()
+        self.complete = True
+        self.extensions = {}
+        self._send_secret = self._recv_secret = self._shown_key = b""
+
+    # -- proofs --------------------------------------------------------------------------------
+
+    def _check_certificate(self, message: bytes, expected: bytes | None) -> None:
+        """Take the peer's Certificate: exactly one entry, an Ed25519 key, the one we dialled."""
+        entries = ms.decode_certificate(message)
+        if not entries:
+            self._on_no_certificate()
+        if len(entries) != 1:
+            raise Alert(al.UNKNOWN_CA, WRONG_KEY)
         try:
-            key = decode_spki(certificate.certificates[0][0])
+            key = decode_spki(entries[0])
         except ValueError as error:
-            raise tls.AlertBadCertificate(str(error)) from error
-        if self._expected_peer is not None and key != self._expected_peer:
-            raise AlertUnknownCa(WRONG_KEY)
+            raise Alert(al.BAD_CERTIFICATE, str(error)) from error
+        if expected is not None and key != expected:
+            raise Alert(al.UNKNOWN_CA, WRONG_KEY)
         self._shown_key = key
+        self._add(message)
 
-    def _check_certificate_verify_signature(self, verify: tls.CertificateVerify) -> None:
-        if verify.algorithm != tls.SignatureAlgorithm.ED25519:
-            raise tls.AlertIllegalParameter("CertificateVerify is not ed25519")
-        assert self._shown_key is not None
-        assert self.key_schedule is not None
-        signer = tls.SERVER_CONTEXT_STRING if self._is_client else tls.CLIENT_CONTEXT_STRING
-        signed = self.key_schedule.certificate_verify_data(signer)
+    def _on_no_certificate(self) -> None:
+        raise NotImplementedError
+
+    def _check_verify(self, message: bytes) -> None:
+        """Take the peer's CertificateVerify: the key that was shown signed the transcript."""
+        assert self.schedule is not None
+        scheme, signature = ms.decode_verify(message)
+        if scheme != ms.ED25519:
+            raise Alert(al.ILLEGAL_PARAMETER, "CertificateVerify is not ed25519")
+        context = _SIGNED_BY_SERVER if self.is_client else _SIGNED_BY_CLIENT
+        signed = context + self.schedule.transcript()
         try:
-            PublicKey.from_bytes(self._shown_key).verify(signed, Signature(verify.signature))
+            PublicKey.from_bytes(self._shown_key).verify(signed, Signature(signature))
         except IrohError as error:
-            raise tls.AlertDecryptError(BAD_SIGNATURE) from error
+            raise Alert(al.DECRYPT_ERROR, BAD_SIGNATURE) from error
         self.peer_key = self._shown_key
+        self._add(message)
 
-    def _signature_algorithms_for_private_key(self) -> list[tls.SignatureAlgorithm]:
-        return [tls.SignatureAlgorithm.ED25519]
+    def _prove(self, certificate: bytes) -> bytes:
+        """Write Certificate and CertificateVerify."""
+        assert self.schedule is not None
+        self._add(certificate)
+        context = _SIGNED_BY_CLIENT if self.is_client else _SIGNED_BY_SERVER
+        signature = self._sign(context + self.schedule.transcript())
+        return certificate + self._add(ms.encode_verify(signature))
 
-    # -- exporter ------------------------------------------------------------------------------
+    def _sign(self, data: bytes) -> bytes:
+        return self.settings.secret_key.sign(data).to_bytes()
 
-    def _setup_traffic_protection(
-        self, direction: tls.Direction, epoch: tls.Epoch, label: bytes
-    ) -> None:
-        # On both ends the first application secret is derived over ClientHello...server Finished,
-        # which is also the transcript of the exporter secret (RFC 8446 section 7.1).
-        if epoch == tls.Epoch.ONE_RTT and self._exporter_secret is None:
-            assert self.key_schedule is not None
-            self._exporter_secret = self.key_schedule.derive_secret(b"exp master")
-        super()._setup_traffic_protection(direction, epoch, label)
+    def _check_finished(self, message: bytes) -> None:
+        schedule = self.schedule
+        assert schedule is not None
+        expected = schedule.finished(self._recv_secret, schedule.transcript())
+        if not hmac.compare_digest(message[4:], expected):
+            raise Alert(al.DECRYPT_ERROR)
+        self._add(message)
 
-    @property
+    def _finish(self) -> bytes:
+        """Write Finished."""
+        schedule = self.schedule
+        assert schedule is not None
+        verify_data = schedule.finished(self._send_secret, schedule.transcript())
+        return self._add(ms.message(ms.FINISHED, verify_data))
+
+    # -- afterwards ----------------------------------------------------------------------------
+
     def exporter_secret(self) -> bytes | None:
-        """The exporter master secret; None before the first application secret."""
-        return self._exporter_secret
+        """Give the exporter master secret; None before the first application secret."""
+        if not self._exporter_hash or self.schedule is None:
+            return None
+        return self.schedule.derive(b"exp master", self._exporter_hash)
 
     def resumption_secret(self, nonce: bytes) -> bytes:
         """Derive the secret of a ticket (RFC 8446 section 4.6.1), after both Finished."""
-        assert self.key_schedule is not None
-        algorithm = self.key_schedule.algorithm
-        master = self.key_schedule.derive_secret(b"res master")
-        return tls.hkdf_expand_label(algorithm, master, b"resumption", nonce, algorithm.digest_size)
+        schedule = self.schedule
+        assert schedule is not None
+        master = schedule.derive(b"res master", self._resumption_hash)
+        return expand_label(master, b"resumption", schedule.size, schedule.digest, nonce)
 
     def export_keying_material(self, length: int, label: bytes, context: bytes) -> bytes:
         """Derive exporter bytes (RFC 8446 section 7.5). Raises ValueError for a bad length."""
-        assert self._exporter_secret is not None
-        assert self.key_schedule is not None
-        algorithm = self.key_schedule.algorithm
-        if not 0 < length <= MAX_EXPORT_BLOCKS * algorithm.digest_size:
+        schedule, secret = self.schedule, self.exporter_secret()
+        assert schedule is not None
+        assert secret is not None
+        if not 0 < length <= MAX_EXPORT_BLOCKS * schedule.size:
             raise ValueError("the length of exported keying material is out of range")
-        empty, hashed = hashes.Hash(algorithm), hashes.Hash(algorithm)
-        hashed.update(context)
-        secret = tls.hkdf_expand_label(
-            algorithm, self._exporter_secret, label, empty.finalize(), algorithm.digest_size
-        )
-        return tls.hkdf_expand_label(algorithm, secret, b"exporter", hashed.finalize(), length)
-
-
-def whole_message(buf: Buffer) -> bytes:
-    """The whole message, wherever `buf` stands."""
-    return buf.data_slice(0, buf.capacity)
+        digest, size = schedule.digest, schedule.size
+        empty = hashlib.new(digest).digest()
+        hashed = hashlib.new(digest, context).digest()
+        derived = expand_label(secret, label, size, digest, empty)
+        return expand_label_long(derived, b"exporter", length, digest, hashed)

@@ -25,38 +25,23 @@ Key log lines are those of NSS, which Wireshark reads: | label | client random, 
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-from aioquic import tls
-from aioquic._buffer import Buffer
+from typing import Final
 
 from iroh.quic.api import Rng
-from iroh.quic.errors import CRYPTO_ERROR_BASE, PROTOCOL_VIOLATION, PeerError, QuicError
-from iroh.quic.frames.base import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT
+from iroh.quic.errors import CRYPTO_ERROR_BASE, PeerError, QuicError
+from iroh.quic.frames.base import HANDSHAKE, ONE_RTT, ZERO_RTT
+from iroh.quic.tls.alerts import UNEXPECTED_MESSAGE, Alert
 from iroh.quic.tls.client import ClientContext
-from iroh.quic.tls.context import MAX_MESSAGE, check_alpns
+from iroh.quic.tls.context import Secret, Settings, check_alpns
 from iroh.quic.tls.crypto_stream import CRYPTO
+from iroh.quic.tls.groups import X25519, X25519MLKEM768
 from iroh.quic.tls.server import ServerContext
 from iroh.quic.tls.tickets import Ticket, TicketStore
 from iroh_base import SecretKey
 
-Secret = tuple[int, bool, int, bytes]
-"""(epoch, is_send, cipher suite of RFC 8446 B.4, traffic secret)."""
 KeyLog = Callable[[str], None]
 """Takes one line, without its end, of a key log (draft-ietf-tls-keylogfile)."""
 
-_OUT_CAPACITY = MAX_MESSAGE
-_EPOCHS: Final = {
-    INITIAL: tls.Epoch.INITIAL,
-    HANDSHAKE: tls.Epoch.HANDSHAKE,
-    ONE_RTT: tls.Epoch.ONE_RTT,
-}
-_NUMBERS: Final = {
-    tls.Epoch.INITIAL: INITIAL,
-    tls.Epoch.ZERO_RTT: ZERO_RTT,
-    tls.Epoch.HANDSHAKE: HANDSHAKE,
-    tls.Epoch.ONE_RTT: ONE_RTT,
-}
 # (epoch, whether the client sends with it) -> label, draft-ietf-tls-keylogfile section 2.2
 _LABELS: Final = {
     (ZERO_RTT, True): "CLIENT_EARLY_TRAFFIC_SECRET",
@@ -65,17 +50,6 @@ _LABELS: Final = {
     (ONE_RTT, True): "CLIENT_TRAFFIC_SECRET_0",
     (ONE_RTT, False): "SERVER_TRAFFIC_SECRET_0",
 }
-_COMPLETE = (tls.State.CLIENT_POST_HANDSHAKE, tls.State.SERVER_POST_HANDSHAKE)
-_BUGS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What aioquic may raise on hostile bytes beside its alerts; BufferReadError is a ValueError."""
 
 
 class Handshake:
@@ -85,7 +59,8 @@ class Handshake:
     encoded. rng: for the client's random and for tickets; key shares and the server's random come
     from the system. peer: the 32-byte key that a client dials, None on the server. ticket_store:
     the endpoint's store for this role; None for no resumption. keylog: told every secret.
-    early_data: whether a client offers 0-RTT when it has a ticket for it.
+    early_data: whether a client offers 0-RTT when it has a ticket for it. post_quantum: whether
+    X25519MLKEM768 is preferred to x25519.
 
     Raises ValueError for ALPNs that cannot be sent.
     """
@@ -101,31 +76,25 @@ class Handshake:
         ticket_store: TicketStore | None = None,
         keylog: KeyLog | None = None,
         early_data: bool = True,
+        post_quantum: bool = False,
     ) -> None:
         if is_client != (peer is not None):
             raise ValueError("a client knows whom it dials, a server does not")
         self.is_client = is_client
-        self.peer_params: bytes | None = None
-        """The peer's transport parameters, encoded."""
-        options: Any = {
-            "secret_key": secret_key,
-            "alpns": check_alpns(alpns),
-            "transport_parameters": params,
-            "store": ticket_store,
-        }
+        settings = Settings(
+            secret_key,
+            check_alpns(alpns),
+            params,
+            (X25519MLKEM768, X25519) if post_quantum else (X25519,),
+            self._on_key if keylog is not None else None,
+        )
         self._context: ClientContext | ServerContext
-        if is_client:
-            self._context = ClientContext(
-                expected_peer=peer, client_random=rng(32), early_data=early_data, **options
-            )
+        if peer is not None:
+            self._context = ClientContext(settings, peer, ticket_store, rng(32), early_data)
         else:
-            self._context = ServerContext(rng=rng, **options)
-        self._context.alpn_cb = self._on_extensions
-        self._context.update_traffic_key_cb = self._on_key
+            self._context = ServerContext(settings, ticket_store, rng)
         self._has_store = ticket_store is not None
         self._keylog = keylog
-        self._out = {INITIAL: bytearray(), HANDSHAKE: bytearray(), ONE_RTT: bytearray()}
-        self._keys: list[Secret] = []
         self._error: PeerError | None = None
         self._partial: int | None = None
 
@@ -134,7 +103,8 @@ class Handshake:
     def start(self, now: float | None = None) -> None:
         """Client: make the ClientHello. now: seconds, needed with a ticket store."""
         self._set_time(now)
-        self._run(b"")
+        assert isinstance(self._context, ClientContext)
+        self._context.start()
 
     def receive(self, epoch: int, data: bytes, now: float | None = None) -> None:
         """Take CRYPTO bytes in order. Raises PeerError, the same one again after a failure.
@@ -147,22 +117,25 @@ class Handshake:
             raise self._error
         if not data:
             return
-        if self._partial not in (None, epoch):
-            self._fail(tls.AlertUnexpectedMessage("TLS message over a change of keys"))
-        self._context.epoch = _EPOCHS[epoch]
-        self._run(data)
+        try:
+            if self._partial not in (None, epoch):
+                raise Alert(UNEXPECTED_MESSAGE, "TLS message over a change of keys")
+            self._context.receive(epoch, data)
+        except Alert as alert:
+            self._error = PeerError(CRYPTO_ERROR_BASE + alert.code, str(alert), CRYPTO)
+            raise self._error from alert
+        except PeerError as error:
+            self._error = error
+            raise
         self._partial = epoch if self._context.holds_partial_message else None
 
     def take(self, epoch: int) -> bytes:
         """Give and forget the CRYPTO bytes to send in packets of `epoch`."""
-        out = self._out[epoch]
-        data = bytes(out)
-        out.clear()
-        return data
+        return self._context.out.pop(epoch, b"")
 
     def take_keys(self) -> list[Secret]:
         """Give and forget the traffic secrets that became known, oldest first."""
-        keys, self._keys = self._keys, []
+        keys, self._context.keys = self._context.keys, []
         return keys
 
     # -- results -------------------------------------------------------------------------------
@@ -170,8 +143,12 @@ class Handshake:
     @property
     def alpn(self) -> bytes | None:
         """The settled ALPN."""
-        chosen = self._context.alpn_negotiated
-        return None if chosen is None else chosen.encode()
+        return self._context.alpn
+
+    @property
+    def peer_params(self) -> bytes | None:
+        """The peer's transport parameters, encoded."""
+        return self._context.peer_params
 
     @property
     def peer(self) -> bytes | None:
@@ -181,7 +158,7 @@ class Handshake:
     @property
     def resumed(self) -> bool:
         """Whether a ticket stood for the certificates."""
-        return self._context.session_resumed
+        return self._context.resumed
 
     @property
     def remembered(self) -> Ticket | None:
@@ -205,7 +182,7 @@ class Handshake:
     @property
     def complete(self) -> bool:
         """Whether the handshake is complete (RFC 9001 section 4.1.1)."""
-        return self._context.state in _COMPLETE
+        return self._context.complete
 
     def following_secret(self) -> bytes | None:
         """Server: the client's 1-RTT secret, which `take_keys` gives when Finished has come.
@@ -232,52 +209,12 @@ class Handshake:
         elif self._has_store:
             raise ValueError("with a ticket store a handshake needs the time")
 
-    def _run(self, data: bytes) -> None:
-        buffers = {
-            epoch: Buffer(capacity=_OUT_CAPACITY)
-            for epoch in (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE, tls.Epoch.ONE_RTT)
-        }
-        try:
-            self._context.handle_message(data, buffers)
-        except tls.Alert as alert:
-            self._fail(alert)
-        except PeerError as error:
-            self._error = error
-            raise
-        except _BUGS as error:
-            self._fail(tls.AlertDecodeError("TLS message could not be parsed"), error)
-        for epoch, buffer in buffers.items():
-            self._out[_NUMBERS[epoch]] += buffer.data
-
-    def _fail(self, alert: tls.Alert, cause: Exception | None = None) -> None:
-        reason = str(alert) or alert.description.name.replace("_", " ")
-        self._error = PeerError(CRYPTO_ERROR_BASE + int(alert.description), reason, CRYPTO)
-        raise self._error from (cause or alert)
-
-    def _on_extensions(self, alpn: str) -> None:
-        """The peer's extensions were read, and nothing was answered yet."""
-        if not self.is_client and self._context.legacy_session_id:
-            # RFC 9001 section 8.4
-            raise PeerError(PROTOCOL_VIOLATION, "ClientHello has a session id", CRYPTO)
-        found = dict(self._context.received_extensions or ())
-        self.peer_params = found.get(tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS)
-        if self.peer_params is None:
-            raise tls.AlertMissingExtension("transport parameters missing")
-
-    def _on_key(
-        self, direction: tls.Direction, epoch: tls.Epoch, suite: tls.CipherSuite, secret: bytes
-    ) -> None:
-        is_send = direction == tls.Direction.ENCRYPT
-        number = _NUMBERS[epoch]
-        self._keys.append((number, is_send, int(suite), secret))
-        if self._keylog is None:
-            return
-        self._log(_LABELS[number, is_send == self.is_client], secret)
-        exporter = self._context.exporter_secret
-        if exporter is not None and number == ONE_RTT and is_send != self.is_client:
+    def _on_key(self, epoch: int, is_send: bool, secret: bytes) -> None:
+        self._log(_LABELS[epoch, is_send == self.is_client], secret)
+        exporter = self._context.exporter_secret()
+        if exporter is not None and epoch == ONE_RTT and is_send != self.is_client:
             self._log("EXPORTER_SECRET", exporter)
 
     def _log(self, label: str, secret: bytes) -> None:
-        random = self._context.client_random
-        if self._keylog is not None and random is not None:
-            self._keylog(f"{label} {random.hex()} {secret.hex()}")
+        if self._keylog is not None:
+            self._keylog(f"{label} {self._context.client_random.hex()} {secret.hex()}")

@@ -13,7 +13,6 @@ we gave to a peer must not be offered to it as if it came from there.
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import ClassVar
 
 CAPACITY = 256
 """Tickets of one store (rustls: 256 both as client and as server)."""
@@ -40,14 +39,6 @@ class Ticket:
     early_data: bool
     received_at: float
     expires_at: float
-
-    is_valid: ClassVar[bool] = True
-    """aioquic asks for it; a store gives nothing that has expired."""
-
-    @property
-    def resumption_secret(self) -> bytes:
-        """The secret, by aioquic's name."""
-        return self.secret
 
     def obfuscated_age(self, now: float) -> int:
         """Give obfuscated_ticket_age (RFC 8446 section 4.2.11.1)."""

@@ -1,0 +1,1 @@
+"""Remotes: their addresses, paths, selection, hole punching, and paths that die."""

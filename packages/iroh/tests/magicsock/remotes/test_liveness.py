@@ -1,0 +1,145 @@
+"""Paths that stop answering are left soon, and come back when they answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from iroh.magicsock.remote_addrs import Source
+from iroh.quic import path_events as pe
+
+from .kit import PEER, RELAY, RELAY_2, A, B, C, Net, arrive, commands_of, die, statuses, tell
+
+
+@pytest.fixture
+async def net() -> AsyncIterator[Net]:
+    """A remote on a running loop, for its lookups."""
+    net = Net()
+    yield net
+    net.remote.stop()
+    task = net.remote.lookup.cancel()
+    if task is not None:
+        await asyncio.wait((task,))
+
+
+def hush(connection, path_id, timeouts) -> None:
+    """Let probe timeouts go by."""
+    commands_of(connection).change(path_id, unanswered=timeouts)
+    tell(connection, pe.PathSilent(path_id, timeouts))
+
+
+async def test_a_dead_direct_path_is_left_for_the_relay(net) -> None:
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 2)
+    hush(connection, direct, 3)
+    assert net.paths.selected.remote == A, "it may be loss"
+    net.clock.advance(0.5)
+    assert net.paths.selected.remote == RELAY
+    assert statuses(connection) == {0: True, direct: False}
+    assert commands_of(connection).said("elsewhere") == [(direct,)]
+    assert commands_of(connection).said("close") == []
+
+
+async def test_a_path_that_answers_in_time_is_kept(net) -> None:
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 3)
+    commands_of(connection).change(direct, unanswered=0)
+    net.clock.advance(10)
+    assert net.paths.selected.remote == A
+    assert commands_of(connection).said("elsewhere") == []
+
+
+async def test_it_is_pinged_and_taken_again_when_it_answers(net) -> None:
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 3)
+    net.clock.advance(5)
+    assert 3 <= len(commands_of(connection).said("ping")) <= 6
+    assert set(commands_of(connection).said("ping")) == {(direct,)}
+    commands_of(connection).change(direct, unanswered=0)
+    net.clock.advance(0.5)
+    assert net.paths.selected.remote == A
+    pings = len(commands_of(connection).said("ping"))
+    net.clock.advance(60)
+    assert len(commands_of(connection).said("ping")) == pings, "nothing is watched any more"
+
+
+async def test_a_suspect_that_is_abandoned_is_forgotten(net) -> None:
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 3)
+    net.clock.advance(1)
+    die(connection, direct)
+    assert not connection.suspects
+    assert not connection.silent
+    assert net.paths.selected.remote == RELAY
+
+
+async def test_a_suspect_way_is_suspect_for_all_connections(net) -> None:
+    first, second = net.connect(RELAY), net.connect(RELAY)
+    direct = arrive(first, net, A)
+    arrive(second, net, A)
+    hush(first, direct, 3)
+    net.clock.advance(1)
+    assert net.paths.selected.remote == RELAY
+    assert statuses(second)[0] is True
+
+
+async def test_a_single_dead_path_stays_selected_and_dials_go_everywhere(net) -> None:
+    net.remote.add([A, B], Source.APP)
+    connection = net.connect(A)
+    assert list(net.remote.targets(())) == [A]
+    hush(connection, 0, 3)
+    net.clock.advance(1)
+    assert net.paths.selected.remote == A
+    assert list(net.remote.targets(())) == [A, B]
+    assert commands_of(connection).said("elsewhere") == [], "there is no elsewhere"
+
+
+async def test_a_client_without_a_path_tries_everything_within_bounds(net) -> None:
+    connection = net.connect(A)
+    net.clock.advance(30)
+    commands, rounds = commands_of(connection), commands_of(connection).rounds
+    net.remote.addrs.add([RELAY, RELAY_2, B, C], Source.APP, net.clock.time())
+    hush(connection, 0, 3)
+    net.clock.advance(0.5)
+    opened = [remote for remote, _available in commands.said("open")]
+    assert opened == [net.path_address(PEER, RELAY), net.path_address(PEER, RELAY_2)]
+    assert commands.rounds == rounds + 1
+    await asyncio.sleep(0)
+    assert net.lookups == 1
+    net.clock.advance(9)
+    assert commands.rounds <= rounds + 6
+    assert len(commands.views()) <= 6
+
+
+async def test_a_new_path_takes_what_was_on_its_way(net) -> None:
+    connection = net.connect(A)
+    hush(connection, 0, 3)
+    net.clock.advance(1)
+    arrive(connection, net, RELAY)
+    assert commands_of(connection).said("elsewhere") == [(0,)]
+    assert net.paths.selected.remote == RELAY
+
+
+async def test_a_server_without_a_path_pings_and_waits(net) -> None:
+    net.remote.add([B, RELAY], Source.APP)
+    connection = net.connect(A, is_client=False)
+    hush(connection, 0, 3)
+    net.clock.advance(20)
+    commands = commands_of(connection)
+    assert commands.said("open") == []
+    assert commands.rounds == 0
+    assert 15 <= len(commands.said("ping")) <= 21
+    commands.change(0, unanswered=0)
+    net.clock.advance(1)
+    assert not net.paths.is_suspect
+
+
+async def test_a_peer_that_leaves_a_path_makes_us_look(net) -> None:
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    tell(connection, pe.PathStatusChanged(direct, False))
+    assert commands_of(connection).said("ping") == [(0,), (direct,)]
