@@ -5,6 +5,7 @@ import dataclasses
 
 from iroh import (
     CustomAddr,
+    Endpoint,
     EndpointAddr,
     PathChangeCallback,
     PathEvent,
@@ -14,6 +15,7 @@ from iroh import (
     PathStatsRecord,
     SecretKey,
     SocketAddr,
+    TransportAddrUsage,
 )
 from iroh.magicsock.inbox import Inbox
 from iroh.magicsock.selector import Way
@@ -252,3 +254,29 @@ async def test_a_second_path_over_another_transport(bind) -> None:
     dialled.close()
     for end in events:
         assert "0" in [event.id for event in [e async for e in end] if event.is_closed()]
+
+
+async def test_what_is_known_of_a_peer_and_what_of_it_is_in_use(bind) -> None:
+    server, client = await bind(alpns=[b"test/0"]), await bind()
+    assert await client.remote_info(server.id()) is None
+    dead = SocketAddr("127.0.0.1", 9)
+    addr = EndpointAddr(server.id(), None, [server.bound_sockets()[0], dead])
+    dialled, accepted = await meet(client, server, addr)
+
+    async def usage(end: Endpoint, peer: Endpoint) -> dict:
+        info = await end.remote_info(peer.id())
+        assert info.id == peer.id()
+        return {entry.addr: entry.usage for entry in info.addrs}
+
+    active, inactive = TransportAddrUsage.ACTIVE, TransportAddrUsage.INACTIVE
+    at = {end: SocketAddr.parse(end.bound_sockets()[0]) for end in (server, client)}
+    known = await usage(client, server)
+    assert (known[at[server]], known[dead]) == (active, inactive)
+    assert (await usage(server, client))[at[client]] is active
+    assert (await client.remote_addr(server.id())).addrs == known.keys()
+    dialled.close()
+    await accepted.closed()
+    for end, peer in ((client, server), (server, client)):
+        assert set((await usage(end, peer)).values()) == {inactive}
+    await client.close()
+    assert await client.remote_info(server.id()) is None

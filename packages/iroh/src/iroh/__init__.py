@@ -53,6 +53,7 @@ from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
 from iroh.presets import preset_minimal, preset_n0, preset_n0_disable_relay
 from iroh.quic.config import AckFrequencyConfig, TransportConfig
 from iroh.relay_mode import RelayMode
+from iroh.remote_info import RemoteInfo, TransportAddrInfo, TransportAddrUsage
 from iroh.resolver import DnsResolver
 from iroh.router import ProtocolCreator, ProtocolHandler, Router
 from iroh.streams import BiStream, RecvStream, SendStream
@@ -141,6 +142,7 @@ __all__ = [
     "RelayMap",
     "RelayMode",
     "RelayUrl",
+    "RemoteInfo",
     "Router",
     "SecretKey",
     "SendStream",
@@ -150,6 +152,8 @@ __all__ = [
     "StreamError",
     "StreamResetError",
     "StreamStoppedError",
+    "TransportAddrInfo",
+    "TransportAddrUsage",
     "TransportConfig",
     "WatchHandle",
     "preset_minimal",

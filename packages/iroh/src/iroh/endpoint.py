@@ -100,13 +100,6 @@ class Endpoint(EndpointState):
         self._core.user_data = UserData(text) if isinstance(text, str) else text
         self._core.publish()
 
-    async def remote_addr(self, id: PublicKey) -> EndpointAddr | None:
-        """Return what we know of a peer's addresses, None if nothing."""
-        remote = self._sock.remotes.find(id)
-        if remote is None or not remote.addrs:
-            return None
-        return EndpointAddr(id).with_addrs(remote.addrs)
-
     # -- dialling -------------------------------------------------------------------------------
 
     async def connect(self, addr: EndpointAddr | PublicKey, alpn: bytes) -> Connection:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, overload
 from iroh.core import EndpointCore
 from iroh.errors import EndpointClosedError
 from iroh.metrics import CounterStats
+from iroh.remote_info import RemoteInfo, remote_info
 from iroh.watchers import (
     AddrChangeCallback,
     HomeRelayCallback,
@@ -50,6 +51,21 @@ class EndpointState:
         to say. `endpoint.addr().with_addrs(endpoint.custom_addrs())` is an address with them.
         """
         return self._sock.custom.local_addrs()
+
+    async def remote_addr(self, id: PublicKey) -> EndpointAddr | None:
+        """Return what we know of a peer's addresses, None if nothing."""
+        remote = self._sock.remotes.find(id)
+        if remote is None or not remote.addrs:
+            return None
+        return EndpointAddr(id).with_addrs(remote.addrs)
+
+    async def remote_info(self, id: PublicKey) -> RemoteInfo | None:
+        """Return what we know of a peer's addresses, and which are in use.
+
+        None for a peer that we have not dealt with for a minute, and once we are closed.
+        """
+        remote = self._sock.remotes.find(id)
+        return None if remote is None else remote_info(id, remote.addrs)
 
     def stats(self) -> dict[str, CounterStats]:
         """Return the counters, by upstream's names: `stats()["socket:send_ipv4"].value`."""
