@@ -200,6 +200,26 @@ def test_when_keys_are_dropped(wire):
 # -- lost flights -------------------------------------------------------------------------------
 
 
+def test_connection_ids_are_issued_once_the_handshake_is_confirmed(wire):
+    wire.up()
+    client, server = wire.client.parts.mp, wire.server.parts.mp
+    wire.down()
+    assert wire.client.connection.peer is not None
+    assert issued(client) == issued(server) == [1] + [0] * 7
+    wire.up()
+    assert issued(server) == [5] * 8
+    assert issued(client) == [1] + [0] * 7
+    wire.down()
+    assert issued(client) == [5] * 8
+    wire.up()
+    for mp in (client, server):
+        assert all(mp.remote_cids.spare(path_id) >= 3 for path_id in range(8))
+
+
+def issued(mp):
+    return [len(mp.local_cids.cids(path_id)) for path_id in range(8)]
+
+
 def test_a_lost_flight_of_the_server_comes_again_without_the_client(wire):
     wire.up()
     wire.server.send(wire.now)  # lost

@@ -7,7 +7,8 @@ CRYPTO bytes          queue them in their level
 the peer's parameters check ids, set limits
 complete              server: confirmed, sends HANDSHAKE_DONE; both: Connected, multipath on
 HANDSHAKE_DONE        client: confirmed
-confirmed             Handshake keys and space are dropped (RFC 9001 section 4.9.2)
+confirmed             Handshake keys and space are dropped (RFC 9001 section 4.9.2); connection ids
+                      are issued
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from iroh.quic.errors import PeerError
 from iroh.quic.events import Connected, HandshakeDataReady
 from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT, HandshakeDone
 from iroh.quic.key_phase import DataKeys
-from iroh.quic.keys import AES_128_GCM_SHA256, initial_secrets
+from iroh.quic.keys import initial_keys
 from iroh.quic.own_params import (
     MAX_NAT_ADDRESSES,
     MAX_PATH_ID,
@@ -44,10 +45,9 @@ class Establisher:
     def start(self, dcid: bytes) -> None:
         """Make the Initial keys from the id that the client's first packet goes to."""
         level = self._p.levels[INITIAL]
-        client, server = initial_secrets(dcid)
         is_client = self._p.is_client
-        level.set_send(AES_128_GCM_SHA256, client if is_client else server)
-        level.set_recv(AES_128_GCM_SHA256, server if is_client else client)
+        level.send_key, level.send_hp = initial_keys(dcid, is_client)
+        level.recv_key, level.recv_hp = initial_keys(dcid, not is_client)
 
     def on_crypto(self, epoch: int, offset: int, data: bytes, now: float) -> None:
         """Take a CRYPTO frame. Raises PeerError."""
@@ -159,7 +159,6 @@ class Establisher:
             if p.peer_params.max_nat_traversal_addresses is not None:
                 limit = p.peer_params.max_nat_traversal_addresses
                 p.mp.enable_nat_traversal(limit, MAX_NAT_ADDRESSES)
-        p.mp.local_cids.issue(0)
         if not p.is_client:
             self.done_pending = True
             self.confirm(now)
@@ -178,6 +177,8 @@ class Establisher:
         if p.peer_params is not None:
             delay = p.peer_params.max_ack_delay / 1000
             p.mp.ack_frequency.begin(delay, p.peer_params.min_ack_delay)
+        p.paths.confirmed = True
+        p.paths.issue_cids()
         p.drop_level(INITIAL)
         p.drop_level(HANDSHAKE)
 

@@ -12,6 +12,7 @@ costs 0.1 us a packet where one at a time costs 2 (spec/perf.md).
 
 import hmac
 from collections.abc import Sequence
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -49,6 +50,17 @@ def initial_secrets(dcid: bytes) -> tuple[bytes, bytes]:
 def next_secret(suite: int, secret: bytes) -> bytes:
     """Return the secret of the following key phase (RFC 9001 section 6.1)."""
     return expand_label(secret, b"quic ku", len(secret), _SUITES[suite][0])
+
+
+@lru_cache(maxsize=64)
+def initial_keys(dcid: bytes, of_client: bool) -> "tuple[PacketKey, HeaderKey]":
+    """Return what protects the Initials of one side.
+
+    Remembered for a moment: a server needs them to see whether an attempt is authentic, and then
+    for the connection.
+    """
+    secret = initial_secrets(dcid)[0 if of_client else 1]
+    return PacketKey(AES_128_GCM_SHA256, secret), HeaderKey(AES_128_GCM_SHA256, secret)
 
 
 class HeaderKey:
@@ -222,6 +234,7 @@ __all__ = [
     "HeaderKey",
     "InvalidTag",
     "PacketKey",
+    "initial_keys",
     "initial_secrets",
     "next_secret",
     "seal_packet",

@@ -70,6 +70,7 @@ SEND_ONLY, RECEIVE_ONLY, SEND_AND_RECEIVE = 0, 1, 2  # observed_address_role
 _PREFERRED_CID = 4 + 2 + 16 + 2
 """Where the connection id starts in a preferred_address (RFC 9000 section 18.2)."""
 _GREASE_STEP, _GREASE_BASE = 31, 27  # RFC 9000 section 18.1: 31 * N + 27
+_GREASE_RANDOM = 4 + 15 + 1 + 2  # its place, value, length, number
 
 
 class TransportParameters:
@@ -125,15 +126,16 @@ class TransportParameters:
             value = getattr(self, name)
             if value != _DEFAULTS[name]:
                 entries.append((key, _encode_value(kind, value)))
+        random = rng(4 * len(entries) + _GREASE_RANDOM)
         if grease:
-            raw = rng(3)
-            number = int.from_bytes(raw[:2], "big") * _GREASE_STEP + _GREASE_BASE
-            entries.append((number, rng(raw[2] & 15)))
-        keyed = [(rng(4), key, value) for key, value in entries]
-        return b"".join(
-            varint.encode(key) + varint.encode(len(value)) + value
-            for _, key, value in sorted(keyed)
-        )
+            number = int.from_bytes(random[-2:], "big") * _GREASE_STEP + _GREASE_BASE
+            entries.append((number, random[-18 : -18 + (random[-3] & 15)]))
+        encode = varint.encode
+        keyed = [
+            (random[4 * at : 4 * at + 4], encode(key) + encode(len(value)) + value)
+            for at, (key, value) in enumerate(entries)
+        ]
+        return b"".join([entry for _, entry in sorted(keyed)])
 
     @classmethod
     def decode(cls, data: bytes, *, from_client: bool) -> "TransportParameters":

@@ -76,7 +76,7 @@ class PathOwner(Protocol):
 class PathTable:
     """The paths of a connection, by path id. Iterating gives the live ones, the lowest id first.
 
-    established: set when the handshake is complete. ids: the window of path ids.
+    established, confirmed: set when the handshake is. ids: the window of path ids.
     idle_timeout, keep_alive: of paths to come, seconds, None for never.
     grace_deadline: when the connection ends unless a path was opened; NEVER while there is one.
     events: what happened, oldest first; whoever reads it clears it.
@@ -93,18 +93,18 @@ class PathTable:
         max_ack_delay: float = 0.025,
     ) -> None:
         self.is_client = is_client
-        self.established = False
+        self.established = self.confirmed = False
         self.max_ack_delay = max_ack_delay
         self.idle_timeout: float | None = IDLE_TIMEOUT
         self.keep_alive: float | None = KEEP_ALIVE
-        self.ids = PathIds(self._issue_cids, remote_cids.drop)
+        self.ids = PathIds(self.issue_cids, remote_cids.drop)
         self._local_cids = local_cids
         self._remote_cids = remote_cids
         self._owner = owner
         self._initial_pto = INITIAL_PTOS * initial_rtt
         self._paths: dict[int, Path] = {}
         self._highest = 0
-        self._cids_issued_to = 0
+        self._cids_issued_to = -1
         self.grace_deadline = NEVER
         self.events: list[Event] = []
 
@@ -122,16 +122,26 @@ class PathTable:
         return path
 
     def enable_multipath(self, local_max: int, peer_max: int, now: float) -> None:
-        """Both sides sent initial_max_path_id and the handshake is complete.
-
-        Call it after LocalCids.set_peer_limit: ids for all paths are issued.
-        """
+        """Both sides sent initial_max_path_id and the handshake is complete."""
         self._local_cids.multipath = self._remote_cids.multipath = True
         self.ids.enable(local_max, peer_max)
         for path in self:
             path.idle_timeout, path.keep_alive = self.idle_timeout, self.keep_alive
             path.arm_idle(now, self.pto(path))
             path.arm_keep_alive(now)
+
+    def issue_cids(self) -> None:
+        """Give the peer ids for every path that may be opened and has not got them, if `confirmed`.
+
+        A client could do it once the handshake is complete. But nobody needs them before it is
+        confirmed: only then paths are opened, by the client, with ids that come from the server
+        together with HANDSHAKE_DONE.
+        """
+        if not self.confirmed:
+            return
+        first, last = self._cids_issued_to + 1, self.ids.usable_max
+        self._cids_issued_to = max(last, self._cids_issued_to)
+        self._local_cids.issue(*filter(self.ids.is_open, range(first, last + 1)))
 
     def get(self, path_id: int) -> Path | None:
         """The path, be it abandoned or not; None when unknown or discarded."""
@@ -367,12 +377,6 @@ class PathTable:
             self._remote_cids.drop(path_id)
             self.ids.leave(path_id, frame.code)
             self.ids.peer_left(path_id)
-
-    def _issue_cids(self) -> None:
-        """Give the peer ids for every path that may be opened and never had any."""
-        first, last = self._cids_issued_to + 1, self.ids.usable_max
-        self._cids_issued_to = max(last, self._cids_issued_to)
-        self._local_cids.issue(*filter(self.ids.is_open, range(first, last + 1)))
 
     _ACTIONS: tuple[tuple[Callable[["PathTable", Path, float], None], ...], ...] = (
         *((), (_establish,), (_revalidate,), (_restore,)),

@@ -15,13 +15,7 @@ from iroh.quic import packet as pk
 from iroh.quic.api import Rng
 from iroh.quic.errors import PeerError
 from iroh.quic.frames import ConnectionClose
-from iroh.quic.keys import (
-    AES_128_GCM_SHA256,
-    HeaderKey,
-    PacketKey,
-    initial_secrets,
-    seal_packet,
-)
+from iroh.quic.keys import initial_keys, seal_packet
 from iroh.quic.opening import open_long
 
 MIN_FIRST_DESTINATION = 8  # RFC 9000 section 7.2
@@ -60,10 +54,8 @@ def parse_first(data: bytes) -> FirstPacket | None:
 
 def is_authentic(data: bytes, first: FirstPacket) -> bool:
     """Whether the Initial opens with the keys that follow from its destination id."""
-    secret, _ = initial_secrets(first.destination)
-    key, hp = PacketKey(AES_128_GCM_SHA256, secret), HeaderKey(AES_128_GCM_SHA256, secret)
     try:
-        return open_long(key, hp, data, first.header, -1) is not None
+        return open_long(*initial_keys(first.destination, True), data, first.header, -1) is not None
     except PeerError:
         return False
 
@@ -75,11 +67,9 @@ def retry(first: FirstPacket, source: bytes, token: bytes) -> bytes:
 
 def refusal(first: FirstPacket, source: bytes, code: int) -> bytes:
     """Answer an Initial with CONNECTION_CLOSE."""
-    _, secret = initial_secrets(first.destination)
-    key, hp = PacketKey(AES_128_GCM_SHA256, secret), HeaderKey(AES_128_GCM_SHA256, secret)
     frame = ConnectionClose(code, b"", 0).encode()
     header = pk.long_header(pk.INITIAL, first.source, source, 0, _PN_LENGTH, len(frame))
-    return seal_packet(key, hp, header, 0, frame)
+    return seal_packet(*initial_keys(first.destination, False), header, 0, frame)
 
 
 def version_negotiation(unknown: pk.UnknownVersion, rng: Rng) -> bytes:

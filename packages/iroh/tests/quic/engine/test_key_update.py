@@ -87,6 +87,8 @@ def test_none_before_the_handshake_is_confirmed():
     client = wire.dial()
     client.parts.update_after = 0
     server = wire.partner()
+    wire.run(lambda: client.parts.keys is not None)
+    client.send(b"as soon as it is connected")
     wire.run(lambda: client.parts.keys is not None and client.parts.keys.sent > 0)
     assert not client.parts.confirmed
     assert phases(client) == [0]

@@ -118,7 +118,8 @@ class End:
             mp.paths.enable_multipath(max_path_id, max_path_id, now)
             if nat:
                 mp.enable_nat_traversal(32, 32)
-        mp.local_cids.issue(0)
+        mp.paths.confirmed = True
+        mp.paths.issue_cids()
         self.update_routes()
 
     def update_routes(self):
