@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from iroh import (
+    BiasedRttPathSelector,
     BindError,
     CustomAddr,
     CustomTransport,
@@ -16,12 +17,15 @@ from iroh import (
     IncomingLocalAddr,
     LookupFailedError,
     SecretKey,
+    Tier,
+    TransportBias,
     presets,
 )
 from iroh.testing import MEMORY_TRANSPORT_ID, MemoryNetwork, memory_addr
 from iroh_base import InvalidInputError
 
 from .conftest import ALPN
+from .test_network_change import Machine, machine
 
 
 @pytest.fixture
@@ -258,3 +262,44 @@ async def test_an_outage_shorter_than_the_idle_time_is_survived(join, network) -
     await lost.wait()
     network.loss = 0.0
     assert await waiting == b"patience"
+
+
+FAR_BETTER = TransportBias(rtt_bias=-10.0)
+FAR_WORSE = TransportBias(rtt_bias=10.0)
+SPARE = TransportBias(Tier.BACKUP)
+
+
+@pytest.mark.parametrize(
+    ("bias", "wins"),
+    [
+        pytest.param(FAR_BETTER, "custom", id="custom_wins_over_ip"),
+        pytest.param(FAR_WORSE, "ip", id="ip_wins_over_custom"),
+        pytest.param(SPARE, "ip", id="a_backup_never_wins"),
+    ],
+)
+async def test_a_transport_is_chosen_by_its_bias(join_both, bias, wins) -> None:
+    """Upstream's tests of test_transport.rs: both ways are open, the bias decides."""
+    selector = BiasedRttPathSelector(custom={MEMORY_TRANSPORT_ID: bias})
+    server = await join_both(alpns=[ALPN], path_selector=selector)
+    client = await join_both(path_selector=selector)
+    addr = server.addr().with_addrs(server.custom_addrs())
+    dialled, accepted, _ = await meet(client, server, addr)
+    async for paths in dialled.paths_stream():
+        selected = {path.is_custom for path in paths if path.is_selected}
+        if {path.is_custom for path in paths} == {True, False} and selected == {wins == "custom"}:
+            break
+    assert await echo(dialled, accepted, b"over " + wins.encode()) == b"over " + wins.encode()
+
+
+async def test_a_custom_path_is_renewed_when_the_network_changes(join) -> None:
+    """Nobody knows what a change means for it: the dialler gives it up for a fresh one."""
+    server, client = await join(alpns=[ALPN]), await join()
+    dialled, accepted, _ = await meet(client, server)
+    events = dialled.path_events()
+    Machine(client).state = machine("198.51.100.77")
+    await client.network_change()
+    story = [await anext(events) for _ in range(3)]
+    assert [type(event).__name__ for event in story] == ["CLOSED", "OPENED", "SELECTED"]
+    (path,) = dialled.paths()
+    assert (path.is_custom, path.is_selected, path.id != "0") == (True, True, True)
+    assert await echo(dialled, accepted, b"goes on") == b"goes on"

@@ -41,10 +41,14 @@ from iroh.errors import (
 )
 from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
 from iroh.magicsock.selector import (
+    AddrKind,
     BiasedRttPathSelector,
     PathCandidate,
     PathSelectionContext,
     PathSelector,
+    Tier,
+    TransportBias,
+    Way,
 )
 from iroh.magicsock.transports.custom import CustomTransport, Deliver
 from iroh.metrics import CounterStats
@@ -89,6 +93,7 @@ __all__ = [
     "AckFrequencyConfig",
     "AddrChangeCallback",
     "AddrFilter",
+    "AddrKind",
     "BiStream",
     "BiasedRttPathSelector",
     "BindError",
@@ -152,10 +157,13 @@ __all__ = [
     "StreamError",
     "StreamResetError",
     "StreamStoppedError",
+    "Tier",
     "TransportAddrInfo",
     "TransportAddrUsage",
+    "TransportBias",
     "TransportConfig",
     "WatchHandle",
+    "Way",
     "preset_minimal",
     "preset_n0",
     "preset_n0_disable_relay",

@@ -108,17 +108,32 @@ def addr_kind(addr: TransportAddr) -> AddrKind:
 
 
 class BiasedRttPathSelector(PathSelector):
-    """The default. biases: of the kinds that are to be judged otherwise than in the table above."""
+    """The default.
 
-    def __init__(self, biases: Mapping[AddrKind, TransportBias] | None = None) -> None:
+    biases: of the kinds that are to be judged otherwise than in the table above.
+    custom: the same of single custom transports, by transport id: Tor is no Bluetooth.
+    """
+
+    def __init__(
+        self,
+        biases: Mapping[AddrKind, TransportBias] | None = None,
+        custom: Mapping[int, TransportBias] | None = None,
+    ) -> None:
         self._biases = {**DEFAULT_BIASES, **(biases or {})}
+        self._custom = dict(custom or {})
+
+    def bias(self, addr: TransportAddr) -> TransportBias:
+        """Return how an address is judged."""
+        if isinstance(addr, CustomAddr) and addr.id in self._custom:
+            return self._custom[addr.id]
+        return self._biases[addr_kind(addr)]
 
     def select(self, context: PathSelectionContext) -> Way | None:
         """Return the best way if it is worth a change."""
         best: tuple[tuple[Tier, float], Way] | None = None
         current: tuple[Tier, float] | None = None
         for way, rtt in context.paths:
-            bias = self._biases[addr_kind(way.remote)]
+            bias = self.bias(way.remote)
             key = (bias.tier, rtt + bias.rtt_bias)
             if context.current is not None and way.is_same(context.current):
                 current = key if current is None else min(current, key)
