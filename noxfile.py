@@ -34,6 +34,7 @@ TOGETHER = {"IROH_SIBLINGS": "index"}
 RUST_PEER = "iroh==1.2.0"
 """n0's bindings (Rust iroh 1.4.1). Same import name as ours, hence never in one environment."""
 TEST = (
+    "acme>=5",
     "hypothesis>=6.150",
     "pytest>=9.0",
     "pytest-asyncio>=1.3",
@@ -43,6 +44,8 @@ TEST = (
 )
 LINT = ("codespell>=2.4", "import-linter==2.16", "packaging>=25", "ruff==0.17.6")
 TYPES = (*TEST, "mypy==2.4.1", "nox>=2026.4")
+ACME_SERVER = ("pebble", "pebble-challtestsrv")
+ACME_SERVER_VERSION = "v2.10.3"
 BENCH = ("aioquic>=1.7.2",)
 """Measured beside ours, whether or not the packages need it."""
 
@@ -187,10 +190,23 @@ def natlab(session: nox.Session) -> None:
 
 @nox.session
 def deploy(session: nox.Session) -> None:
-    """The files in deploy/ with the programs they are for: nginx, Caddy, systemd-analyze."""
+    """The files in deploy/ with the programs they are for: nginx, Caddy, systemd; a real ACME."""
     apt_get(session, {"nginx": "nginx-light", "caddy": "caddy"})
+    tools = go_install(session, "github.com/letsencrypt/pebble/v2/cmd/", *ACME_SERVER)
     install_workspace(session, *TEST)
-    session.run("pytest", "tools/deploy", *session.posargs)
+    path = f"{session.bin}{os.pathsep}{tools}{os.pathsep}{os.environ.get('PATH', '')}"
+    session.run("pytest", "tools/deploy", *session.posargs, env={"PATH": path})
+
+
+def go_install(session: nox.Session, source: str, *programs: str) -> Path:
+    """Build programs of Go where there is Go; elsewhere the tests that need them say so."""
+    home = Path(session.virtualenv.location).with_name("go")
+    missing = [name for name in programs if not (home / "bin" / name).is_file()]
+    if missing and shutil.which("go"):
+        env = {"GOPATH": str(home), "GOFLAGS": "-modcacherw"}
+        wanted = [f"{source}{name}@{ACME_SERVER_VERSION}" for name in missing]
+        session.run("go", "install", *wanted, external=True, env=env)
+    return home / "bin"
 
 
 def apt_get(session: nox.Session, wanted: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from iroh_relay.server import RelayServer, RelayServerConfig
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 HOST = "relay.example.org"
+LOOPBACK = SocketAddr("127.0.0.1", 0)
 PATIENCE = 20.0
 
 
@@ -23,7 +25,7 @@ def program(name: str) -> str:
     """Find a program. Where it is missing the test is skipped, but in CI it fails."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if found is None:
-        message = f"{name} is not installed: `apt-get install {name}`, then run this again"
+        message = f"{name} is not installed; `nox -s deploy` as root installs what it can"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
@@ -40,7 +42,7 @@ class Site:
         self.cert, self.key = folder / "fullchain.pem", folder / "privkey.pem"
         self.cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         self.key.write_bytes(issued.private_key_pem.bytes())
-        self.http, self.https = _free_port(), _free_port()
+        self.http, self.https = free_port(), free_port()
 
     def trust(self) -> ssl.SSLContext:
         """A client that knows the CA."""
@@ -49,9 +51,8 @@ class Site:
         return context
 
 
-def _free_port() -> int:
-    import socket
-
+def free_port() -> int:
+    """Find a port that is free now."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -67,7 +68,7 @@ def site(tmp_path: Path) -> Site:
 @pytest.fixture
 async def relay() -> AsyncIterator[RelayServer]:
     """Run a relay of plain HTTP on loopback."""
-    config = RelayServerConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))
+    config = RelayServerConfig(http_bind_addr=LOOPBACK)
     async with RelayServer(config) as server:
         yield server
 

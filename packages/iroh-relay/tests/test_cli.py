@@ -112,8 +112,6 @@ async def test_without_a_file_it_says_what_to_give(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
     file.write_text(f'[tls]\ncert_mode = "Manual"\ncert_dir = "{tmp_path}"\n')
     assert f"cannot read {tmp_path}/default.crt: No such file" in await failed("-c", str(file))
-    file.write_text('[tls]\ncert_mode = "LetsEncrypt"\nhostname = "a"\ncontact = "b"\n')
-    assert "not in this version yet; let certbot" in await failed("-c", str(file))
 
 
 async def test_check_names_each_problem_with_its_line(tmp_path: Path) -> None:
@@ -175,5 +173,9 @@ async def test_wrong_arguments_and_files(tmp_path: Path) -> None:
     file = tmp_path / "relay.toml"
     file.write_text("enable_relay = false\n")
     assert "there is nothing to serve" in await failed("--dev", "--config", str(file))
+    file.write_text('[tls]\ncert_mode = "LetsEncrypt"\nhostname = "a"\ncontact = "b"\n')
+    assert "--dev gets no certificates" in await failed(
+        "--dev", "-c", str(file), "--quic-bind-addr", "127.0.0.1:0"
+    )
     file.write_text("= 1\n")
     assert "is not valid TOML" in await failed("--dev", "--config-path", str(file))

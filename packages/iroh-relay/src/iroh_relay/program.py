@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,10 @@ __all__ = ["Program", "access_control"]
 
 logger = logging.getLogger("iroh_relay")
 
+_ACME_URL: Final = "IROH_RELAY_ACME_URL"
+"""Environment: the directory of another ACME server than Let's Encrypt's."""
+_ACME_CA: Final = "IROH_RELAY_ACME_CA"
+"""Environment: a PEM file with the CAs trusted for that server."""
 RELOAD_INTERVAL: Final = 60.0
 """Seconds between two looks at certificate files with cert_mode Reloading. Rust: once a day, so
 that a renewed certificate may be used a day late."""
@@ -78,7 +82,7 @@ class Program:
         self._file = self._read()
         self._access = access_control(self._file.access)
         wants_quic = quic_addr is not None or self._file.enable_quic_addr_discovery
-        files = _certificates(self._file) if wants_quic or not dev else None
+        files = _certificates(self._file, os.environ, dev) if wants_quic or not dev else None
         self._certificates = None if dev else files
         self._quic_certificates = self._quic(files) if wants_quic else None
         self._server: RelayServer | None = None
@@ -111,12 +115,13 @@ class Program:
                 await _close(self._access)
 
     def _announce(self, server: RelayServer, ready: Callable[[str], None]) -> None:
-        scheme = "http" if server.https_addr is None else "https"
         if server.metrics_addr is not None:
             logger.info("metrics on http://%s", server.metrics_addr)
         if server.certificates is not None:
             logger.info("certificate SHA-256 %s", server.certificates.fingerprint())
-        ready(f"iroh-relay listening on {scheme}://{server.https_addr or server.http_addr}")
+        if self._file.enable_relay:
+            scheme = "http" if server.https_addr is None else "https"
+            ready(f"iroh-relay listening on {scheme}://{server.https_addr or server.http_addr}")
         if server.quic_addr is not None and server.quic_certificates is not None:
             fingerprint = server.quic_certificates.fingerprint()
             ready(
@@ -134,7 +139,7 @@ class Program:
             if reloads and self._certificates is not None:
                 self._certificates.reload()
 
-    def _quic(self, files: CertFiles | None) -> Certificates:
+    def _quic(self, files: Certificates | None) -> Certificates:
         """Certificates of address discovery: from the files, with --dev made now."""
         if files is None and not self._dev:
             raise ConfigError(
@@ -152,16 +157,17 @@ class Program:
 
     def _server_config(self) -> RelayServerConfig:
         file = self._file
-        if not file.enable_relay:
+        if not file.enable_relay and self._quic_certificates is None:
             raise ConfigError(
-                "there is nothing to serve: `enable_relay` is false and this version has no "
-                "other service; set it to true"
+                "there is nothing to serve: `enable_relay` and `enable_quic_addr_discovery` are "
+                "both false; set one to true"
             )
         http = self._http_addr or file.http_addr(self._dev)
         quic = None
         if self._quic_certificates is not None:
             quic = self._quic_addr or file.quic_addr(self._dev)
         return RelayServerConfig(
+            enable_relay=file.enable_relay,
             http_bind_addr=http,
             https_bind_addr=file.https_addr(),
             quic_bind_addr=quic,
@@ -200,16 +206,25 @@ class Program:
         logger.info("configuration read again, %d connections ended", ended)
 
 
-def _certificates(file: FileConfig) -> CertFiles | None:
+def _certificates(
+    file: FileConfig, environment: Mapping[str, str], dev: bool
+) -> Certificates | None:
     tls = file.tls
     if tls is None or tls.dangerous_http_only:
         return None
-    if tls.cert_mode is CertMode.LETS_ENCRYPT:
-        raise ConfigError(
-            'tls.cert_mode "LetsEncrypt" is not in this version yet; let certbot or another '
-            'client renew the files, and use "Reloading"'
-        )
-    return CertFiles(tls.cert_path, tls.key_path)
+    if tls.cert_mode is not CertMode.LETS_ENCRYPT:
+        return CertFiles(tls.cert_path, tls.key_path)
+    if dev:
+        raise ConfigError('--dev gets no certificates: use cert_mode "Manual" for QUIC')
+    from .server.acme import PRODUCTION, STAGING, AcmeCertificates
+
+    return AcmeCertificates(
+        tls.hostnames,
+        tls.contact or "",
+        tls.cert_dir,
+        directory=environment.get(_ACME_URL) or (PRODUCTION if tls.prod_tls else STAGING),
+        ca_file=environment.get(_ACME_CA),
+    )
 
 
 async def _close(access: AccessControl) -> None:

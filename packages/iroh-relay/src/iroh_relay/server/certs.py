@@ -46,6 +46,8 @@ class Certificates:
         self.chain_pem = b""
         """The chain, the server's own certificate first."""
         self.key_pem = b""
+        self.challenges: dict[str, str] = {}
+        """Token -> answer, for /.well-known/acme-challenge/ of the plain-HTTP listener."""
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._listeners: list[Callable[[], None]] = []
@@ -53,6 +55,16 @@ class Certificates:
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call back whenever `chain_pem` and `key_pem` have changed: QUIC needs them itself."""
         self._listeners.append(listener)
+
+    async def prepare(self) -> None:
+        """Have a certificate, now that the plain-HTTP listener is up. Raises CertificateError."""
+
+    async def close(self) -> None:
+        """Let go of what `prepare` started. Idempotent."""
+
+    def reload(self) -> bool:
+        """Look for new ones, where they come from outside; say whether there were any."""
+        return False
 
     def fingerprint(self) -> str:
         """SHA-256 of the server's certificate, as browsers and `openssl x509` show it."""

@@ -28,6 +28,8 @@ class RelayServerConfig:
     quic_bind_addr: SocketAddr | None = None
     """Where to serve QUIC address discovery, UDP; None does not (`enable_quic_addr_discovery`).
     The port is 7842 unless endpoints are told another one."""
+    enable_relay: bool = True
+    """False serves address discovery and metrics only (`enable_relay`)."""
     https_bind_addr: SocketAddr = DEFAULT_HTTPS_BIND_ADDR
     """Where to listen with TLS, if the server has certificates."""
     metrics_bind_addr: SocketAddr | None = None

@@ -15,7 +15,7 @@ Source: iroh-relay `server.rs` (handlers), `server/http_server.rs` (dispatch).
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -63,6 +63,8 @@ _INDEX: Final = """<html><body>
 </body></html>
 """
 _ROBOTS: Final = "User-agent: *\nDisallow: /\n"
+_CHALLENGE_PREFIX: Final = "/.well-known/acme-challenge/"
+"""Where an ACME server looks (RFC 8555 section 8.3)."""
 _CAPTIVE_TIMEOUT: Final = 30.0
 """Seconds that an idle connection to the captive-portal listener may stay."""
 _CLOSE_TIMEOUT: Final = 0.5
@@ -174,9 +176,13 @@ def mount(app: web.Application, service: RelayService, *, captive: bool = False)
 
 
 class CaptiveHttp(web.Server):
-    """The plain-HTTP listener beside a TLS one: /generate_204, and 404 for everything else."""
+    """The plain-HTTP listener beside a TLS one: /generate_204, and 404 for everything else.
 
-    def __init__(self) -> None:
+    challenges: token -> answer, for an ACME server that asks whether the host is ours.
+    """
+
+    def __init__(self, challenges: Mapping[str, str]) -> None:
+        self._challenges = challenges
         super().__init__(
             self._answer,
             keepalive_timeout=_CAPTIVE_TIMEOUT,
@@ -186,8 +192,14 @@ class CaptiveHttp(web.Server):
         )
 
     async def _answer(self, request: BaseRequest) -> web.StreamResponse:
-        is_portal = request.method == "GET" and request.rel_url.raw_path == CAPTIVE_PORTAL_PATH
-        answer = _captive(request) if is_portal else web.Response(status=404, text="Not Found")
+        path = request.rel_url.raw_path if request.method == "GET" else ""
+        token = path.removeprefix(_CHALLENGE_PREFIX)
+        if path == CAPTIVE_PORTAL_PATH:
+            answer = _captive(request)
+        elif token != path and token in self._challenges:
+            answer = web.Response(text=self._challenges[token])
+        else:
+            answer = web.Response(status=404, text="Not Found")
         answer.headers["Server"] = STANDARD_HEADERS["Server"]
         return answer
 

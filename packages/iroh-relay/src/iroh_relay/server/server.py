@@ -122,18 +122,22 @@ class RelayServer:
     async def start(self) -> None:
         """Listen and serve; returns when connections are accepted.
 
-        Raises `ListenError` if an address cannot be had. Cancelling leaves nothing open.
+        Raises `ListenError` if an address cannot be had, `CertificateError` if there is no
+        certificate to show. Cancelling leaves nothing open.
         """
         if self._started:
             raise RelayServerError("a relay server starts only once")
         self._started = True
         config = self.service.config
         try:
-            if self.certificates is None:
+            if self.certificates is not None:
+                plain = Listener(CaptiveHttp(self.certificates.challenges))
+                await self._listen("http", plain, config.http_bind_addr)
+                await self.certificates.prepare()
+                if config.enable_relay:
+                    await self._listen("https", self._relay(captive=False), config.https_bind_addr)
+            elif config.enable_relay:
                 await self._listen("http", self._relay(captive=True), config.http_bind_addr)
-            else:
-                await self._listen("https", self._relay(captive=False), config.https_bind_addr)
-                await self._listen("http", Listener(CaptiveHttp()), config.http_bind_addr)
             if config.quic_bind_addr is not None:
                 await self._start_qad(config.quic_bind_addr)
             if config.metrics_bind_addr is not None:
@@ -192,6 +196,8 @@ class RelayServer:
             await self._qad.close()
         for listener in listeners:
             await listener.close()
+        if self.certificates is not None:
+            await self.certificates.close()
         self._closed.set()
 
     async def wait_closed(self) -> None:
