@@ -26,7 +26,7 @@ class DatagramMethods:
         except quic.ConnectionGone as error:
             message = f"ConnectionLost({rust_debug(error.reason)})"
             raise DatagramError(str(error.reason), message) from None
-        self._driver.schedule()
+        self._driver.push()
 
     async def send_datagram_wait(self, data: bytes) -> None:
         """Send unreliably, waiting for buffer space instead of dropping older datagrams.

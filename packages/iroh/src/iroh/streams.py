@@ -206,7 +206,7 @@ class SendStream:
         except quic.StreamGone:
             raise StreamClosedError from None
         if taken:
-            self._driver.schedule()
+            self._driver.push()
         return taken
 
     def _finish(self) -> None:
@@ -214,7 +214,7 @@ class SendStream:
             self._quic.finish(self.stream_id)
         except quic.QuicError:
             return  # stopped by the peer, or the connection is gone: as good as finished
-        self._driver.schedule()
+        self._driver.push()
 
     def __del__(self) -> None:
         driver = getattr(self, "_driver", None)
@@ -352,7 +352,8 @@ class RecvStream:
             return b""
         if data:
             self._bytes_read += len(data)
-            self._driver.schedule()  # flow control credit may want to leave
+            if self._quic.owes_credit():
+                self._driver.schedule()
             if self._end_watchers:
                 self._wake_readers()
             return data
@@ -364,7 +365,8 @@ class RecvStream:
     def _end(self, reset_code: int | None) -> None:
         """Nothing more will come: tell the peer that it may open another, and who else waits."""
         self._done, self._reset_code = True, reset_code
-        self._driver.schedule()
+        if self._quic.owes_credit():
+            self._driver.schedule()
         self._wake_readers()
 
     def _wake_readers(self) -> None:

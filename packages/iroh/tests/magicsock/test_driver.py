@@ -24,6 +24,7 @@ class Connection:
         self.due: float | None = None
         self.timeouts = 0
         self.closed: tuple | None = None
+        self.pumped = 0
 
     def _maybe(self) -> None:
         if self.bug is not None:
@@ -35,6 +36,7 @@ class Connection:
         return taken
 
     def transmit(self, _now) -> list:
+        self.pumped += 1
         return []
 
     def next_timeout(self):
@@ -170,10 +172,38 @@ async def test_shut_refuses_what_waits_and_what_comes(host) -> None:
         host.accept(Incoming(), ServerConfig([]))
 
 
+async def test_one_write_a_turn_leaves_at_once_and_several_leave_together(host) -> None:
+    driver = dial(host)
+    await asyncio.sleep(0)
+    engine = driver.connection
+    engine.pumped = 0
+    driver.push()
+    assert engine.pumped == 1
+    driver.push()  # a second before anything arrived: this application has more to say
+    driver.push()
+    assert engine.pumped == 1
+    await asyncio.sleep(0)
+    assert engine.pumped == 2
+    driver.push()
+    assert engine.pumped == 2
+    driver.push()
+    await asyncio.sleep(0)
+    assert engine.pumped == 3
+    driver.push()  # the only one of its turn
+    await asyncio.sleep(0)
+    assert engine.pumped == 4
+    driver.pump()  # something arrived
+    driver.push()
+    assert engine.pumped == 6
+    driver.pump()
+    driver.push()
+    assert engine.pumped == 8
+
+
 async def test_other_threads_are_refused(host) -> None:
     driver = dial(host)
     await asyncio.sleep(0)
-    for act in (driver.schedule, driver.close_dropped, lambda: dial(host)):
+    for act in (driver.schedule, driver.push, driver.close_dropped, lambda: dial(host)):
         with pytest.raises(RuntimeError, match="thread"):
             await asyncio.to_thread(act)
 

@@ -94,6 +94,16 @@ async def test_zero_length_datagrams_are_ignored(pair) -> None:
         assert await inbox.datagrams(1) == [b"real"]
 
 
+async def test_lone_datagrams_are_read_one_a_turn_and_none_is_left_behind(pair) -> None:
+    sender, to, inbox = pair
+    for count in (1, 1, 1, 5, 1, 40):  # the first lets the next ones be trusted
+        inbox.batches.clear()
+        parts = [bytes([i]) * (20 + i) for i in range(count)]
+        for part in parts:
+            sender.send(Datagrams(to, part))
+        assert await inbox.datagrams(count) == parts
+
+
 class Kernel:
     """Stands in for the kernel's side of one socket: a script of errors, None for success."""
 

@@ -29,7 +29,7 @@ def run(sender: DataKeys, first_pn: int, payloads: list[bytes], path_id: int = 0
 
 def receive(receiver: DataKeys, data: bytes, count: int, largest=-1, path_id=0, now=0.0):
     segment = -(-len(data) // count)
-    return open_run(receiver, path_id, largest, data, segment, 8, now, 0.1)
+    return open_run(receiver, path_id, largest, data, segment, 8, now, lambda: 0.1)
 
 
 def test_a_batch() -> None:

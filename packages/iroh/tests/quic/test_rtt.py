@@ -9,7 +9,7 @@ from iroh.quic.rtt import RttEstimator
 
 def test_before_any_sample():
     rtt = RttEstimator()
-    assert rtt.pto() == pytest.approx(0.999)  # seen of Rust iroh: the first probe after 1 s
+    assert rtt.timeout == pytest.approx(0.999)  # seen of Rust iroh: the first probe after 1 s
     rtt.set_initial(0.1)
     assert rtt.smoothed == rtt.latest == 0.1
     assert not rtt.sampled
@@ -53,6 +53,6 @@ def test_timers_stay_positive_and_finite(samples):
     rtt = RttEstimator()
     for sample, delay in samples:
         rtt.update(sample, delay)
-        assert 0.001 <= rtt.pto() < 1000
+        assert 0.001 <= rtt.timeout < 1000
         assert 0.001 <= rtt.loss_delay() < 1000
         assert 0 <= rtt.minimum <= rtt.latest

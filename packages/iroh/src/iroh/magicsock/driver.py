@@ -6,7 +6,12 @@
 
 After anything touches a connection it is *pumped* once: events are dispatched, packets sent, the
 timer looked at. What an application does within one turn of the loop (write, write, finish) is
-pumped together at the end of that turn.
+pumped together at the end of that turn. An application that does one thing a turn (write, and then
+wait for the answer) has nothing to gather: its data leaves at once, which spares a turn.
+
+    it does                    then
+    one thing in a turn        the next turn's first write is sent at once
+    a second in such a turn    it waits for the turn's end, as do all until a turn has one again
 
 The engine does not raise; should a bug make it, the connection it happened to ends with
 INTERNAL_ERROR, so that nobody waits for ever.
@@ -44,7 +49,10 @@ class ConnectionDriver:
         self.explain: Callable[[], str | None] = lambda: None
         """Says why the connection is not direct; the magic socket knows."""
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._pump_due = False
+        self._at_once = True  # so far the application did one thing a turn
+        self._pushed = 0  # what it did in this turn
         self._retired = False
 
     # -- for the application --------------------------------------------------------------------
@@ -95,13 +103,30 @@ class ConnectionDriver:
             self._pump_due = True
             self.host.loop.call_soon(self._pump_scheduled)
 
+    def push(self) -> None:
+        """The application has something to send: now, or with what else comes in this turn."""
+        self._pushed += 1
+        if self._pump_due:
+            return
+        if self._at_once:
+            if self._pushed == 1:
+                self.host.check_thread()
+                self.pump()
+                self._pushed = 1  # until something arrives, this is the same turn
+                return
+            self._at_once = False
+        self.schedule()
+
     def _pump_scheduled(self) -> None:
         if self._pump_due:
+            if self._pushed:
+                self._at_once = self._pushed == 1
             self.pump()
 
     def pump(self, timer_fired: bool = False) -> None:
         """Dispatch events, send what wants to leave, re-arm the timer."""
         self._pump_due = False
+        self._pushed = 0
         if self._retired:
             return
         try:
@@ -121,11 +146,15 @@ class ConnectionDriver:
             due = connection.next_timeout()
             if due is not None and due <= now:
                 connection.handle_timeout(now)
-        drained = inbox.take(connection.events())
-        while batches := connection.transmit(now):
+        events = connection.events()
+        drained = inbox.take(events) if events else False
+        batches = connection.transmit(now)
+        if batches:
             self.host.send(batches)
             inbox.waiters.wake("sent")
-        drained = inbox.take(connection.events()) or drained
+        events = connection.events()
+        if events:
+            drained = inbox.take(events) or drained
         if drained:
             self._retire()
         else:
@@ -134,13 +163,13 @@ class ConnectionDriver:
     def _arm(self) -> None:
         """Re-arm lazily: a timer that fires early costs less than one cancelled per packet."""
         due = self.connection.next_timeout()
-        timer = self._timer
         if due is None:
             return
-        if timer is not None:
-            if timer.when() <= due:
+        if self._timer is not None:
+            if self._timer_at <= due:
                 return
-            timer.cancel()
+            self._timer.cancel()
+        self._timer_at = due
         self._timer = self.host.loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:

@@ -26,6 +26,9 @@ BUFFER_BYTES = 7_340_032  # asked of the kernel for each direction (noq-udp: 7 M
 MAX_GSO_SEGMENTS = 44  # 44 x 1452 bytes stay below the 65,535 of one UDP send
 _READS_PER_WAKE = 32  # then other sockets and timers get their turn
 _READS_AT_END = 64  # times that, before a socket is replaced
+_TRUSTED_WAKES = 8
+"""After a wake-up that found one datagram, so many take a lone one for all there is: the read that
+finds nothing is dear, and should there be more, the next turn of the loop comes at once."""
 _SEND_QUEUE = 256  # batches waiting for a full kernel buffer; then the oldest is dropped
 _MAX_DATAGRAM = 65_535
 
@@ -38,6 +41,8 @@ _SOURCE_REFUSED = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.E
 """What `sendmsg` says when we no longer have the address or interface that it shall leave by."""
 _IPV4_LENGTH = 4
 _LINK_LOCAL = b"\xfe\x80"
+_REMEMBERED = 4096
+"""Senders and sets of control messages that are kept as objects; then it starts over."""
 
 Ancillary = tuple[int, int, bytes]
 
@@ -63,9 +68,13 @@ class UdpSocket:
         self._queue: deque[Datagrams] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flushed: asyncio.Future[None] | None = None
+        self._trusted = 0
+        self._peers: dict[tuple[object, ...], SocketAddr] = {}
+        self._controls: dict[tuple[object, int, int], list[Ancillary]] = {}
         self._linux = sys.platform == "linux"
         self._gso = self._linux
         self.local_addr = self._name()
+        self._local = self._only_address()
         self.dropped = 0
         """Datagrams the kernel would not take, or that no route led to."""
         self._configure()
@@ -119,6 +128,8 @@ class UdpSocket:
         self._sock = sock
         self._gso = self._linux
         self.local_addr = self._name()
+        self._local = self._only_address()
+        self._controls.clear()
         self._configure()
         if loop is not None:
             loop.add_reader(sock, self._readable)
@@ -149,6 +160,13 @@ class UdpSocket:
         name = self._sock.getsockname()
         return SocketAddr(name[0], name[1])
 
+    def _only_address(self) -> bytes | None:
+        """The address that all arrives at, as `Datagrams.local` has it; None on any address."""
+        address = ipaddress.ip_address(self.local_addr.ip.partition("%")[0])
+        if address.is_unspecified or address.is_link_local:
+            return None
+        return address.packed if self._is_v4 else address.packed + bytes(4)
+
     def _configure(self) -> None:
         sock = self._sock
         sock.setblocking(False)
@@ -158,11 +176,13 @@ class UdpSocket:
             return
         self._try_option(_SOL_UDP, _UDP_GRO, 1)
         if self._is_v4:
-            self._try_option(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+            if self._local is None:
+                self._try_option(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             self._try_option(socket.IPPROTO_IP, _IP_RECVTOS, 1)
             self._try_option(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
         else:
-            self._try_option(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            if self._local is None:
+                self._try_option(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             self._try_option(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
             self._try_option(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
 
@@ -179,6 +199,7 @@ class UdpSocket:
         more = True
         batches: list[Datagrams] = []
         receive = self._receive_message if self._linux else self._receive_plain
+        trusted = self._trusted
         for _ in range(_READS_PER_WAKE):
             try:
                 batch = receive()
@@ -190,6 +211,13 @@ class UdpSocket:
                 continue
             if batch is not None:
                 batches.append(batch)
+                if trusted and len(batch.data) <= batch.segment_size:
+                    break
+            trusted = 0
+        if trusted:
+            self._trusted = trusted - 1
+        else:
+            self._trusted = _TRUSTED_WAKES if len(batches) == 1 else 0
         if batches:
             self._on_batches(batches)
         return more
@@ -199,7 +227,7 @@ class UdpSocket:
         if not size:
             return None  # a zero-length datagram is no QUIC packet
         segment = ecn = 0
-        local = None
+        local = self._local
         for level, kind, data in ancillary:
             if level == _SOL_UDP and kind == _UDP_GRO:
                 segment = int.from_bytes(data[:4], sys.byteorder)
@@ -213,16 +241,23 @@ class UdpSocket:
                     local = data[:20]
                 else:
                     ecn = data[0] & 3
-        return Datagrams(self._peer(source), bytes(self._view[:size]), segment, ecn, local)
+        peer = self._peers.get(source) or self._new_peer(source)
+        return Datagrams(peer, bytes(self._view[:size]), segment, ecn, local)
 
     def _receive_plain(self) -> Datagrams | None:
         size, source = self._sock.recvfrom_into(self._buffer)
-        return Datagrams(self._peer(source), bytes(self._view[:size])) if size else None
+        peer = self._peers.get(source) or self._new_peer(source)
+        return Datagrams(peer, bytes(self._view[:size])) if size else None
 
-    def _peer(self, source: tuple[str, int] | tuple[str, int, int, int]) -> SocketAddr:
+    def _new_peer(self, source: tuple[str, int] | tuple[str, int, int, int]) -> SocketAddr:
         if self._is_v4 or len(source) == 2 or not source[3] or "%" in source[0]:
-            return SocketAddr(source[0], source[1])
-        return SocketAddr(f"{source[0]}%{source[3]}", source[1])
+            peer = SocketAddr(source[0], source[1])
+        else:
+            peer = SocketAddr(f"{source[0]}%{source[3]}", source[1])
+        if len(self._peers) >= _REMEMBERED:
+            self._peers.clear()
+        self._peers[source] = peer
+        return peer
 
     # -- send ----------------------------------------------------------------------------------
 
@@ -252,10 +287,15 @@ class UdpSocket:
 
     def _send_now(self, batch: Datagrams) -> Datagrams | None:
         """Give what the kernel had no room for; None when the batch is gone, sent or dropped."""
+        if len(batch.data) <= batch.segment_size:
+            outcome = self._try(batch.data, batch)
+            if outcome == errno.EAGAIN:
+                return batch
+            self.dropped += outcome != 0
+            return None
         count = len(batch)
-        if count > 1 and self._gso and count <= MAX_GSO_SEGMENTS:
-            segment = struct.pack("=H", batch.segment_size)
-            outcome = self._try(batch.data, batch, (_SOL_UDP, _UDP_SEGMENT, segment))
+        if self._gso and count <= MAX_GSO_SEGMENTS:
+            outcome = self._try(batch.data, batch, batch.segment_size)
             if outcome == 0:
                 return None
             if outcome == errno.EAGAIN:
@@ -281,18 +321,18 @@ class UdpSocket:
                 self.dropped += 1
         return None
 
-    def _try(self, data: bytes, batch: Datagrams, *extra: Ancillary) -> int:
-        """Send one datagram, or with UDP_SEGMENT a run of them: 0, or the error's number."""
-        remote = batch.remote
+    def _try(self, data: bytes, batch: Datagrams, segment: int = 0) -> int:
+        """Send one datagram, or a run of them with a `segment` size: 0, or the error's number."""
+        remote, key = batch.remote, (batch.local, batch.ecn, segment)
         assert isinstance(remote, SocketAddr)
         try:
-            self._send_one(data, [*self._ancillary(batch), *extra], remote)
+            self._send_one(data, self._controls.get(key) or self._new_control(*key), remote)
         except (BlockingIOError, InterruptedError):
             return errno.EAGAIN
         except OSError as error:
             if batch.local is not None and error.errno in _SOURCE_REFUSED:
                 # We may have moved to another network: let the kernel choose our address.
-                return self._try(data, Datagrams(remote, batch.data, 0, batch.ecn), *extra)
+                return self._try(data, Datagrams(remote, batch.data, 0, batch.ecn), segment)
             logger.debug("send to %s: %s", remote, error)
             return error.errno or errno.EIO
         return 0
@@ -304,24 +344,34 @@ class UdpSocket:
             self._sock.sendto(data, self._target(remote))
 
     def _target(self, remote: SocketAddr) -> tuple[str, int] | tuple[str, int, int, int]:
+        if self._is_v4:
+            return remote
         ip, _, scope = remote.ip.partition("%")
         return (ip, remote.port, 0, int(scope)) if scope.isdigit() else (remote.ip, remote.port)
 
-    def _ancillary(self, batch: Datagrams) -> list[Ancillary]:
-        if not self._linux:
-            return []
+    def _new_control(self, local: object, ecn: int, segment: int) -> list[Ancillary]:
+        control = self._make_control(local, ecn, segment) if self._linux else []
+        if len(self._controls) >= _REMEMBERED:
+            self._controls.clear()
+        self._controls[local, ecn, segment] = control
+        return control
+
+    def _make_control(self, local: object, ecn: int, segment: int) -> list[Ancillary]:
         control: list[Ancillary] = []
-        local = batch.local
+        if segment:
+            control.append((_SOL_UDP, _UDP_SEGMENT, struct.pack("=H", segment)))
+        if local == self._local:
+            local = None
         if self._is_v4:
-            if batch.ecn:
-                control.append((socket.IPPROTO_IP, socket.IP_TOS, struct.pack("=i", batch.ecn)))
+            if ecn:
+                control.append((socket.IPPROTO_IP, socket.IP_TOS, struct.pack("=i", ecn)))
             if isinstance(local, bytes) and len(local) == _IPV4_LENGTH:
                 # in_pktinfo: any interface, source address, header address unused
                 info = bytes(4) + local + bytes(4)
                 control.append((socket.IPPROTO_IP, _IP_PKTINFO, info))
         else:
-            if batch.ecn:
-                tclass = struct.pack("=i", batch.ecn)
+            if ecn:
+                tclass = struct.pack("=i", ecn)
                 control.append((socket.IPPROTO_IPV6, socket.IPV6_TCLASS, tclass))
             if isinstance(local, bytes) and len(local) > _IPV4_LENGTH:
                 # in6_pktinfo: source address, interface; routing finds it but for link-local ones

@@ -29,31 +29,35 @@ class Waiters:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("an endpoint and its connections belong to the loop it was bound on")
         future = self._loop.create_future()
-        waiting = self._by_key.setdefault(key, {})
+        waiting = self._by_key.get(key)
+        if waiting is None:
+            waiting = self._by_key[key] = {}
         waiting[future] = None
         try:
             await future
-        except asyncio.CancelledError:
-            if not future.cancelled() and future.done():
-                self.wake(key, 1)
-            raise
-        finally:
+        except BaseException:
             waiting.pop(future, None)
             if not waiting and self._by_key.get(key) is waiting:
                 del self._by_key[key]
+            if not future.cancelled() and future.done():
+                self.wake(key, 1)
+            raise
 
     def wake(self, key: Hashable, count: int | None = None) -> None:
         """Wake those that wait for the key: all, or the first `count` of them."""
         waiting = self._by_key.get(key)
         if waiting is None:
             return
-        asleep = (future for future in waiting if not future.done())  # the others were cancelled
-        chosen = list(asleep if count is None else islice(asleep, count))
-        for future in chosen:
+        if len(waiting) == 1 or count is None or count >= len(waiting):  # all of them
+            del self._by_key[key]
+            for future in waiting:
+                if not future.done():  # else it was cancelled
+                    future.set_result(None)
+            return
+        asleep = (future for future in waiting if not future.done())
+        for future in list(islice(asleep, count)):
             del waiting[future]
             future.set_result(None)
-        if not waiting:
-            del self._by_key[key]
 
     def close(self) -> None:
         """Wake everybody, and let nobody sleep again."""

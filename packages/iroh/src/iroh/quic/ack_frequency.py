@@ -21,14 +21,14 @@ class AckFrequencyControl:
         asked for, whichever is longer, until it has heard of that.
     """
 
-    __slots__ = ("_asks", "_due", "_next_seq", "_paths", "_request", "peer_delay")
+    __slots__ = ("_asks", "_next_seq", "_paths", "_request", "due", "peer_delay")
 
     def __init__(self, asks: AckFrequencyConfig | None, paths: PathTable) -> None:
         self._asks = asks
         self._paths = paths
         self._request: AckFrequency | None = None  # the peer's newest
         self._next_seq = 0  # older requests of the peer's are stale
-        self._due = False
+        self.due = False
         self.peer_delay = 0.025
 
     # -- what the peer asks of us ----------------------------------------------------------------
@@ -67,7 +67,7 @@ class AckFrequencyControl:
             reordering_threshold=asks.reordering_threshold,
         )
         self.set_peer_delay(max(max_ack_delay, delay))
-        self._due = True
+        self.due = True
 
     def set_peer_delay(self, delay: float) -> None:
         """Let the probe timers of all paths know how long the peer keeps ACKs back."""
@@ -78,9 +78,9 @@ class AckFrequencyControl:
     def take_frames(self, now: float, budget: int) -> list[tuple[Frame, Any]]:
         """Give the request when it is due."""
         asks = self._asks
-        if not self._due or asks is None or asks.max_ack_delay is None or budget < _LARGEST:
+        if not self.due or asks is None or asks.max_ack_delay is None or budget < _LARGEST:
             return []
-        self._due = False
+        self.due = False
         delay = round(asks.max_ack_delay * _US)
         threshold, reordering = asks.ack_eliciting_threshold, asks.reordering_threshold
         return [(AckFrequency(0, threshold, delay, reordering), delay)]
@@ -91,7 +91,7 @@ class AckFrequencyControl:
 
     def on_lost(self, _delay: int) -> None:
         """Once more."""
-        self._due = True
+        self.due = True
 
 
 _LARGEST = 2 + 4 * 8

@@ -4,7 +4,7 @@ Everything above `iroh.quic` knows these types and nothing of the engine behind 
 sans-IO: it opens no socket, reads no clock, starts no task. Five verbs move it:
 
     receive(datagrams, now)   packets in
-    transmit(now)             packets out; call until it gives nothing
+    transmit(now)             packets out, all that may leave now
     next_timeout()            when handle_timeout wants to be called, in the clock of `now`
     handle_timeout(now)       loss detection, idle, keep-alive, close
     events()                  what happened, for the application
@@ -100,7 +100,7 @@ class Connection(ABC):
 
     @abstractmethod
     def transmit(self, now: float) -> list[Datagrams]:
-        """Give what wants to be sent now; an empty list when nothing does."""
+        """Give all that may be sent now; an empty list when nothing may."""
 
     @abstractmethod
     def next_timeout(self) -> float | None:
@@ -146,6 +146,10 @@ class Connection(ABC):
         Raises StreamReset once the peer reset it, StreamGone when it is unknown, stopped, or its
         end was already given.
         """
+
+    def owes_credit(self) -> bool:
+        """Whether reading made room that the peer should hear of: transmit soon."""
+        return True
 
     @abstractmethod
     def stop(self, stream_id: int, code: int) -> None:

@@ -83,15 +83,15 @@ class Challenges:
 
 
 class Responses:
-    """The responses that one path owes, oldest first."""
+    """The responses that one path owes, oldest first: `pending`, by address."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("pending",)
 
     def __init__(self) -> None:
-        self._pending: dict[Address, tuple[bytes, Address | None, bool]] = {}
+        self.pending: dict[Address, tuple[bytes, Address | None, bool]] = {}
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return len(self.pending)
 
     def push(
         self, data: bytes, remote: Address, local: Address | None, padded: bool = True
@@ -100,21 +100,21 @@ class Responses:
 
         padded: the challenge's datagram was large enough for a padded response to it.
         """
-        if remote in self._pending or len(self._pending) < MAX_RESPONSES:
-            self._pending[remote] = (data, local, padded)
+        if remote in self.pending or len(self.pending) < MAX_RESPONSES:
+            self.pending[remote] = (data, local, padded)
 
     def ways(self) -> list[tuple[Address, Address | None]]:
         """Where responses have to go: the peer's address, and ours that it sent to."""
-        return [(remote, local) for remote, (_, local, _) in self._pending.items()]
+        return [(remote, local) for remote, (_, local, _) in self.pending.items()]
 
     def may_pad(self, remote: Address) -> bool:
         """Say whether what is owed to an address may be padded (RFC 9000 section 8.2.2)."""
-        return self._pending[remote][2]
+        return self.pending[remote][2]
 
     def pop(self, remote: Address) -> bytes:
         """Give what is owed to an address."""
-        return self._pending.pop(remote)[0]
+        return self.pending.pop(remote)[0]
 
     def clear(self) -> None:
         """Owe nothing."""
-        self._pending.clear()
+        self.pending.clear()

@@ -51,6 +51,10 @@ class Commands(ConnectionApi):
             self._check_open()
         return data
 
+    def owes_credit(self) -> bool:
+        """Whether a MAX_DATA, MAX_STREAM_DATA or MAX_STREAMS waits."""
+        return self._p.streams.has_control()
+
     def stop(self, stream_id: int, code: int) -> None:
         """Send STOP_SENDING and forget what arrives."""
         self._check_open()

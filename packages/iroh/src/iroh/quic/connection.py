@@ -128,6 +128,8 @@ class Connection(Commands):
     def events(self) -> list[Event]:
         """Give and forget what happened since the last call."""
         p = self._p
+        if not (p.events or p.mp.has_events()) and p.qlog is None:
+            return []
         taken = p.events.copy()
         p.events.clear()
         if not p.is_over:  # else Closed was the last but Drained

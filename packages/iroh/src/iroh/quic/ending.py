@@ -33,6 +33,7 @@ MAX_REASON = 1000
 """Bytes of a reason phrase that are sent: the frame must fit one packet."""
 MAX_HANDSHAKE_REASON = 200
 DRAIN_PTOS = 3  # RFC 9000 section 10.2
+NEVER = float("inf")
 HANDSHAKE_TIMEOUT = 30.0
 """Seconds that a server waits for the end of a handshake, as iroh's relay does: a peer that only
 sends PINGs would never be idle, and keep its place among the half-open for ever."""
@@ -174,14 +175,13 @@ class Ending:
 
     # -- time ------------------------------------------------------------------------------------
 
-    def next_timeout(self) -> float | None:
-        """When handle_timeout is due."""
-        if self._p.is_over:
-            return self._drained_at
+    def next_timeout(self) -> float:
+        """When handle_timeout is due; infinity for never."""
+        if self._p.stage >= st.CLOSING:
+            return NEVER if self._drained_at is None else self._drained_at
         idle = self._idle_at()
         keep_alive = self._keep_alive_at()
-        due = min(at for at in (idle, keep_alive, float("inf")) if at is not None)
-        return None if due == float("inf") else due
+        return idle if idle < keep_alive else keep_alive
 
     def handle_timeout(self, now: float) -> None:
         """Do what time demands."""
@@ -191,29 +191,34 @@ class Ending:
                 p.stage = st.step(p.stage, st.ELAPSED)
                 self._drain()
             return
-        idle = self._idle_at()
-        if idle is not None and now >= idle:
+        if now >= self._idle_at():
             self.vanish(TimedOut(), now)
             return
-        keep_alive = self._keep_alive_at()
-        if keep_alive is not None and now >= keep_alive:
+        if now >= self._keep_alive_at():
             p.last_ping = now
             for path in p.paths:
                 path.wants_ping = True
 
-    def _idle_at(self) -> float | None:
+    def _idle_at(self) -> float:
+        """Never shorter than 3 PTO of the slowest path (RFC 9000 section 10.1)."""
         p = self._p
-        half_open = p.stage == st.HANDSHAKING and not p.is_client
-        until = self._handshake_until if half_open else None
+        until = NEVER
+        if p.stage == st.HANDSHAKING and not p.is_client:
+            until = self._handshake_until
         if p.idle_timeout is None:
             return until
-        longest = max((path.recovery.path.pto() for path in p.paths), default=p.recovery.pto())
-        idle = max(p.last_received, p.idle_restart) + max(p.idle_timeout, 3 * longest)
-        return idle if until is None else min(idle, until)
+        wait = p.idle_timeout / 3
+        for path in p.paths.all():
+            pto = path.recovery.path.pto()
+            if pto > wait and path.is_live():
+                wait = pto
+        since = p.last_received if p.last_received > p.idle_restart else p.idle_restart
+        idle = since + 3 * wait
+        return idle if idle < until else until
 
-    def _keep_alive_at(self) -> float | None:
+    def _keep_alive_at(self) -> float:
         p = self._p
         interval = p.config.keep_alive_interval
         if interval is None or p.stage != st.ESTABLISHED:
-            return None
-        return max(p.last_received, p.last_ping) + interval
+            return NEVER
+        return interval + (p.last_received if p.last_received > p.last_ping else p.last_ping)

@@ -13,6 +13,7 @@ from iroh.quic.levels import Level
 
 if TYPE_CHECKING:
     from iroh.quic.parts import Parts
+    from iroh.quic.path import Path
 
 Handler = Callable[[Any, Any, Any, float], None]
 
@@ -61,11 +62,22 @@ class FrameHandlers:
         if isinstance(where, Level):
             p.on_level_acked(where)
             where.recovery.on_ack(frame.ranges, 0.0, now, frame.ecn)
+        else:
+            self.on_ack(frame, where, now)
+
+    def on_ack(self, frame: f.Ack, where: "Path", now: float) -> None:
+        """Take an ACK of 1-RTT packets that came on a path. Raises PeerError."""
+        p = self._p
+        if frame.path_id == where.path_id and p.paths.ids.enabled:
+            self._settle(frame, where, now)
             return
         kind = frame.TYPES[0] if frame.path_id is None else frame.TYPES[2]
         path = p.paths.for_ack(frame.path_id, kind)
-        if path is None:
-            return  # a path that is gone
+        if path is not None:  # else one that is gone
+            self._settle(frame, path, now)
+
+    def _settle(self, frame: f.Ack, path: "Path", now: float) -> None:
+        p = self._p
         assert p.peer_params is not None
         assert p.keys is not None
         delay = (frame.delay << p.peer_params.ack_delay_exponent) / 1e6

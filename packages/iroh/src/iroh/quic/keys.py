@@ -34,8 +34,8 @@ SAMPLE_LENGTH = 16
 RUN_PN_LENGTH = 4
 """Runs are sent with packet numbers of four bytes, so that all headers have one size."""
 _ECB = modes.ECB()
-_LONG, _SHORT = 0x0F, 0x1F  # bits of the first byte under header protection, RFC 9001 5.4.1
-_SHORT_BITS = bytes(x & _SHORT for x in range(256))
+LONG_BITS, SHORT_BITS = 0x0F, 0x1F  # of the first byte under header protection, RFC 9001 5.4.1
+_SHORT_BITS = bytes(x & SHORT_BITS for x in range(256))
 
 
 def initial_secrets(dcid: bytes) -> tuple[bytes, bytes]:
@@ -116,12 +116,10 @@ def seal_packet(
     sealed = key.encrypt(key.nonce(path_id, pn), payload, header)
     length = (header[0] & 3) + 1
     mask = hp.masks(sealed[4 - length : 20 - length])
-    protected = bytearray(header)
-    protected[0] ^= mask[0] & (_LONG if header[0] & 0x80 else _SHORT)
+    first = header[0] ^ (mask[0] & (LONG_BITS if header[0] & 0x80 else SHORT_BITS))
     at = len(header) - length
-    for i in range(length):
-        protected[at + i] ^= mask[1 + i]
-    return bytes(protected) + sealed
+    number = int.from_bytes(header[at:], "big") ^ int.from_bytes(mask[1 : 1 + length], "big")
+    return b"%c%b%b%b" % (first, header[1:at], number.to_bytes(length, "big"), sealed)
 
 
 def seal_run(
@@ -218,7 +216,7 @@ def unmask_long(hp: HeaderKey, data: bytes, start: int, pn_at: int) -> tuple[int
     if len(sample) < SAMPLE_LENGTH:
         return None
     mask = hp.masks(sample)
-    first = data[start] ^ (mask[0] & _LONG)
+    first = data[start] ^ (mask[0] & LONG_BITS)
     length = (first & 3) + 1
     return first, _xor(data[pn_at : pn_at + length], mask[1 : 1 + length])
 

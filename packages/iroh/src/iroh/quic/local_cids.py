@@ -71,7 +71,7 @@ class LocalCids:
         self._paths: dict[int, _Issued] = {}
         self._highest_path = -1
         self._changes: list[CidChange] = []
-        self._pending: dict[Key, None] = {}  # whose frames wait to be sent
+        self.pending: dict[Key, None] = {}  # whose frames wait to be sent
         first = self._issued(0)
         self._add(first, 0, handshake_cid)
         first.told = 0
@@ -94,7 +94,7 @@ class LocalCids:
         at = 0
         for path_id, issued, lacking in wanted:
             for _ in range(lacking):
-                self._pending[path_id, issued.next_seq] = None
+                self.pending[path_id, issued.next_seq] = None
                 self._add(issued, path_id, random[at : at + CID_LENGTH])
                 at += CID_LENGTH
 
@@ -166,14 +166,14 @@ class LocalCids:
         Lowest path and sequence number first: noq takes the first id that it sees of a path for
         sequence number 0 (noq `CidQueue::new`).
         """
-        if not self._pending:
+        if not self.pending:
             return []
         starts: list[bytes] = []
         cids: list[bytes] = []
         keys: list[Key] = []
         gone: list[Key] = []
         path_id, issued, form = -1, None, None
-        for key in self._pending:
+        for key in self.pending:
             if key[0] != path_id:
                 path_id = key[0]
                 issued = self._paths.get(path_id)
@@ -193,7 +193,7 @@ class LocalCids:
             cids.append(cid)
             keys.append(key)
         for key in (*keys, *gone):
-            del self._pending[key]
+            del self.pending[key]
         if not keys:
             return []
         frames = zip(starts, cids, self._reset_tokens(cids), strict=True)
@@ -204,7 +204,7 @@ class LocalCids:
 
     def on_lost(self, keys: Sequence[Key]) -> None:
         """Frames are lost: those that are still needed are sent again."""
-        self._pending.update(dict.fromkeys(keys))
+        self.pending.update(dict.fromkeys(keys))
 
     # -- inside --------------------------------------------------------------------------------
 

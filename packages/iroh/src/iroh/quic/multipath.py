@@ -228,6 +228,17 @@ class Multipath:
 
     # -- sending -------------------------------------------------------------------------------
 
+    def has_frames(self) -> bool:
+        """Say whether `take_frames` may give something."""
+        return bool(
+            self.ids.outbox.pending
+            or self.local_cids.pending
+            or self.remote_cids.outbox.pending
+            or self.statuses.outbox.pending
+            or self.ack_frequency.due
+            or (self.nat is not None and self.nat.outbox.pending)
+        )
+
     def take_frames(self, now: float, budget: int) -> list[tuple[bytes, Part, Any]]:
         """Give control frames of up to `budget` bytes: (encoded, part, info of the part).
 
@@ -251,13 +262,13 @@ class Multipath:
 
     # -- time and events -----------------------------------------------------------------------
 
-    def next_timeout(self) -> float | None:
-        """When handle_timeout is due; None for never."""
+    def next_timeout(self) -> float:
+        """When handle_timeout is due; infinity for never."""
         deadline = self.timers.next_timeout()
-        probe = self.nat.next_timeout() if self.nat is not None else None
-        if deadline is None or probe is None:
-            return probe if deadline is None else deadline
-        return min(deadline, probe)
+        if self.nat is None:
+            return deadline
+        probe = self.nat.next_timeout()
+        return probe if probe < deadline else deadline
 
     def handle_timeout(self, now: float) -> None:
         """Do what time demands. Raises PeerError(NO_VIABLE_PATH) when no path is left for good."""
@@ -265,15 +276,21 @@ class Multipath:
             self.nat.handle_timeout(now)
         self.timers.handle_timeout(now)
 
+    def has_events(self) -> bool:
+        """Say whether `take_events` gives something."""
+        nat = self.nat
+        return bool(self.paths.events or self.observed.events or (nat is not None and nat.events))
+
     def take_events(self) -> list[Event]:
         """Give and forget what happened, oldest first within each part."""
         events: list[Event] = []
-        sources = [self.paths.events, self.observed.events]
-        if self.nat is not None:
-            sources.append(self.nat.events)
-        for source in sources:
-            events += source
-            source.clear()
+        nat = self.nat
+        for part in (
+            (self.paths, self.observed) if nat is None else (self.paths, self.observed, nat)
+        ):
+            if part.events:
+                events += part.events
+                part.events.clear()
         return events
 
     # -- inside --------------------------------------------------------------------------------

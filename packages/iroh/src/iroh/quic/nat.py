@@ -18,7 +18,6 @@ import ipaddress
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-from iroh.quic.challenges import NEVER
 from iroh.quic.datagrams import Address
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.events import Event
@@ -86,7 +85,7 @@ class NatTraversal:
         self._remote: dict[int, SocketAddr] = {}
         self._probes = Probes(rng, initial_rtt)
         self._to_open: dict[SocketAddr, tuple[Address, Address | None]] = {}
-        self._outbox: Outbox[_Key] = Outbox(self._build)
+        self.outbox: Outbox[_Key] = Outbox(self._build)
 
     # -- our addresses -------------------------------------------------------------------------
 
@@ -108,7 +107,7 @@ class NatTraversal:
         known = canonical(addr)
         seq = self._local.pop(known, None) if known is not None else None
         if seq is not None and known is not None and not self.is_client:
-            self._outbox.add((_REMOVE, seq, known))
+            self.outbox.add((_REMOVE, seq, known))
 
     def local_candidates(self) -> list[SocketAddr]:
         """Our candidates."""
@@ -139,7 +138,7 @@ class NatTraversal:
         for addr in probed:
             self._probes.add(addr, now)
         for addr in self._local:
-            self._outbox.add((_REACH_OUT, self.round, addr))
+            self.outbox.add((_REACH_OUT, self.round, addr))
         return probed
 
     def on_add_address(self, frame: AddAddress) -> None:
@@ -237,10 +236,9 @@ class NatTraversal:
             self._to_open[addr] = (remote, local)
         return True
 
-    def next_timeout(self) -> float | None:
-        """When handle_timeout is due; None for never."""
-        deadline = self._probes.deadline
-        return None if deadline == NEVER else deadline
+    def next_timeout(self) -> float:
+        """When handle_timeout is due; NEVER for never."""
+        return self._probes.deadline
 
     def handle_timeout(self, now: float) -> None:
         """Make probes due."""
@@ -248,15 +246,15 @@ class NatTraversal:
 
     def take_frames(self, now: float, budget: int) -> list[tuple[Frame, Any]]:
         """Give frames of up to `budget` bytes with their tokens, for any validated path."""
-        return list(self._outbox.take(budget)) if self._outbox.has_pending() else []
+        return list(self.outbox.take(budget)) if self.outbox.pending else []
 
     def on_acked(self, token: _Key) -> None:
         """A frame arrived."""
-        self._outbox.on_acked(token)
+        self.outbox.on_acked(token)
 
     def on_lost(self, token: _Key) -> None:
         """A frame is lost: sent again, unless its round or address is over."""
-        self._outbox.on_lost(token)
+        self.outbox.on_lost(token)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -274,7 +272,7 @@ class NatTraversal:
             return False
         self._local[addr] = self._next_seq
         if not self.is_client:
-            self._outbox.add((_ADD, self._next_seq, addr))
+            self.outbox.add((_ADD, self._next_seq, addr))
         self._next_seq += 1
         return True
 

@@ -19,37 +19,36 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Outbox(Generic[K]):
-    """The frames of one part of a connection; its length counts the pending and those in flight."""
+    """The frames of one part of a connection; its length counts the pending and those in flight.
 
-    __slots__ = ("_build", "_in_flight", "_pending")
+    pending: the keys that wait to be sent, the oldest first; only to be looked at.
+    """
+
+    __slots__ = ("_build", "_in_flight", "pending")
 
     def __init__(self, build: Callable[[K], Frame | None]) -> None:
         self._build = build
-        self._pending: dict[K, None] = {}
+        self.pending: dict[K, None] = {}
         self._in_flight: set[K] = set()
 
     def __len__(self) -> int:
-        return len(self._pending) + len(self._in_flight)
+        return len(self.pending) + len(self._in_flight)
 
     def __contains__(self, key: K) -> bool:
-        return key in self._pending or key in self._in_flight
-
-    def has_pending(self) -> bool:
-        """Say whether `take` may give something."""
-        return bool(self._pending)
+        return key in self.pending or key in self._in_flight
 
     def is_pending(self, key: K) -> bool:
         """Say whether the frame of this key waits to be sent."""
-        return key in self._pending
+        return key in self.pending
 
     def add(self, key: K) -> None:
         """Want the frame of this key sent; once is enough however often it is said."""
-        self._pending[key] = None
+        self.pending[key] = None
 
     def take(self, budget: int) -> list[tuple[Frame, K]]:
         """Give the oldest frames that fit into so many bytes, with their keys as tokens."""
         taken: list[tuple[Frame, K]] = []
-        pending = self._pending
+        pending = self.pending
         while pending:
             key = next(iter(pending))
             frame = self._build(key)
@@ -66,9 +65,9 @@ class Outbox(Generic[K]):
 
     def take_one(self, key: K) -> Frame | None:
         """Give the frame of this key, None when it is not pending or not needed any more."""
-        if key not in self._pending:
+        if key not in self.pending:
             return None
-        del self._pending[key]
+        del self.pending[key]
         frame = self._build(key)
         if frame is not None:
             self._in_flight.add(key)
@@ -82,4 +81,4 @@ class Outbox(Generic[K]):
         """The frame is lost: it waits again, unless another copy of it arrived."""
         if key in self._in_flight:
             self._in_flight.discard(key)
-            self._pending[key] = None
+            self.pending[key] = None

@@ -258,7 +258,7 @@ class Keeper:
 
     def path_pto(self, path: Path) -> float:
         """The path's probe timeout, seconds."""
-        return float(path.recovery.path.rtt.pto())
+        return float(path.recovery.path.rtt.timeout)
 
     def path_created(self, path: Path, sibling: Path | None) -> None:
         """Give a new path its packet-number space, congestion window, pacer, MTU."""

@@ -173,7 +173,10 @@ class Path:
     def arm_idle(self, now: float, pto: float) -> None:
         """Start the idle timeout anew. It is never shorter than 3 PTO (RFC 9000 section 10.1)."""
         timeout = self.idle_timeout
-        self.idle_deadline = NEVER if timeout is None else now + max(timeout, 3 * pto)
+        if timeout is None:
+            self.idle_deadline = NEVER
+        else:
+            self.idle_deadline = now + (timeout if timeout > 3 * pto else 3 * pto)
 
     def arm_keep_alive(self, now: float) -> None:
         """Start the keep-alive interval anew."""
@@ -187,13 +190,14 @@ class Path:
 
     def next_deadline(self) -> float:
         """The earliest of the path's deadlines; NEVER when there is none."""
-        return min(
-            self.idle_deadline,
-            self.keep_alive_deadline,
-            self.challenges.deadline,
-            self.migration_deadline,
-            self.drain_deadline,
-        )
+        due = self.idle_deadline
+        if self.keep_alive_deadline < due:
+            due = self.keep_alive_deadline
+        if self.challenges.deadline < due:
+            due = self.challenges.deadline
+        if self.migration_deadline < due:
+            due = self.migration_deadline
+        return self.drain_deadline if self.drain_deadline < due else due
 
     def __repr__(self) -> str:
         return f"Path({self.path_id}, {self.remote!r}, {STATES[self.state]})"

@@ -9,6 +9,7 @@ The peer's status is advice to whoever sets ours (magicsock), not to us (noq `sc
 """
 
 from iroh.quic.path import Path
+from iroh.quic.path_state import ABANDONING
 from iroh.quic.paths import PathTable
 from iroh.quic.remote_cids import RemoteCids
 
@@ -31,31 +32,36 @@ class PathChoice:
             return [first] if first is not None else []
         proven = [path for path in paths if path.validated and path.path_id in cids]
         available = [path for path in proven if path.available]
-        return sorted(available or proven, key=_path_id)
+        return available or proven
 
     def best(self) -> Path | None:
-        """The path for data and control frames; None when there is none now."""
-        usable = self.usable()
-        return usable[0] if usable else None
+        """The path for data and control frames; None when there is none now.
+
+        Asked for every packet or two, so it makes no list of all that are usable.
+        """
+        paths, cids = self._paths, self._remote_cids
+        if not paths.established:
+            return paths.get(0)
+        backup: Path | None = None
+        for path in paths.all():
+            if path.validated and path.state < ABANDONING and path.path_id in cids:
+                if path.available:
+                    return path
+                if backup is None:
+                    backup = path
+        return backup
 
     def best_for_acks(self, path: Path) -> Path | None:
         """The path for ACKs of another one's packets: itself if it may carry data, else the best.
 
         A PATH_ACK may travel on any path; its own measures that path's RTT.
         """
-        usable = self.usable()
-        if path in usable:
-            return path
-        return usable[0] if usable else None
+        best = self.best()
+        return path if path is not best and path in self.usable() else best
 
     def best_for_close(self) -> Path | None:
         """The path for CONNECTION_CLOSE, which may be an unproven one."""
         best = self.best()
         if best is not None:
             return best
-        candidates = [path for path in self._paths if path.path_id in self._remote_cids]
-        return min(candidates, key=_path_id, default=None)
-
-
-def _path_id(path: Path) -> int:
-    return path.path_id
+        return next((path for path in self._paths if path.path_id in self._remote_cids), None)

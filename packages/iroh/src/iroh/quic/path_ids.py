@@ -54,7 +54,7 @@ class PathIds:
         self._on_told = on_told
         self._open = {0}
         self._leaving: dict[int, _Leaving] = {}
-        self._outbox: Outbox[Key] = Outbox(self._build)
+        self.outbox: Outbox[Key] = Outbox(self._build)
 
     # -- the window ----------------------------------------------------------------------------
 
@@ -83,11 +83,11 @@ class PathIds:
 
     def block_on_max(self) -> None:
         """Tell the peer that its limit holds us back."""
-        self._outbox.add((_BLOCKED, self.peer_max))
+        self.outbox.add((_BLOCKED, self.peer_max))
 
     def block_on_cids(self, path_id: int) -> None:
         """Tell the peer that it gave no connection ids for a path."""
-        self._outbox.add((_CIDS_BLOCKED, path_id))
+        self.outbox.add((_CIDS_BLOCKED, path_id))
 
     # -- abandoning ----------------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ class PathIds:
         """Abandon an id and tell the peer."""
         self._open.discard(path_id)
         self._leaving[path_id] = _Leaving(code)
-        self._outbox.add((_ABANDON, path_id))
+        self.outbox.add((_ABANDON, path_id))
 
     def peer_left(self, path_id: int) -> None:
         """The peer abandoned an id that we abandoned too."""
@@ -106,11 +106,11 @@ class PathIds:
 
     def has_untold(self, path_id: int) -> bool:
         """Say whether the PATH_ABANDON of this id waits to be sent."""
-        return self._outbox.is_pending((_ABANDON, path_id))
+        return self.outbox.is_pending((_ABANDON, path_id))
 
     def take_abandon(self, path_id: int) -> tuple[Frame, Any] | None:
         """Give the PATH_ABANDON of this id, to be sent on the path itself for want of another."""
-        frame = self._outbox.take_one((_ABANDON, path_id))
+        frame = self.outbox.take_one((_ABANDON, path_id))
         if frame is None:
             return None
         self._settle(path_id)
@@ -148,9 +148,9 @@ class PathIds:
 
         Not the path that a PATH_ABANDON is about: use take_abandon for that.
         """
-        if not self._outbox.has_pending():
+        if not self.outbox.pending:
             return []
-        taken = self._outbox.take(budget)
+        taken = self.outbox.take(budget)
         for frame, _ in taken:
             if isinstance(frame, PathAbandon):
                 self._settle(frame.path_id)
@@ -159,14 +159,14 @@ class PathIds:
 
     def on_acked(self, token: Key) -> None:
         """A frame arrived."""
-        self._outbox.on_acked(token)
+        self.outbox.on_acked(token)
         what, path_id = token
         if what == _ABANDON and path_id in self._leaving:
             self._forget_if_done(path_id, self._leaving[path_id])
 
     def on_lost(self, token: Key) -> None:
         """A frame is lost."""
-        self._outbox.on_lost(token)
+        self.outbox.on_lost(token)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -183,11 +183,11 @@ class PathIds:
         if self.local_max < PATH_ID_MAX:
             self.local_max += 1
             self._open.add(self.local_max)
-            self._outbox.add((_MAX, self.local_max))
+            self.outbox.add((_MAX, self.local_max))
             self._on_raised()
 
     def _forget_if_done(self, path_id: int, leaving: _Leaving) -> None:
-        if leaving.told and leaving.peer_left and (_ABANDON, path_id) not in self._outbox:
+        if leaving.told and leaving.peer_left and (_ABANDON, path_id) not in self.outbox:
             del self._leaving[path_id]
 
     def _build(self, key: Key) -> Frame | None:

@@ -106,7 +106,7 @@ class PathRecovery:
 
     def pto(self, data: bool = True) -> float:
         """Give the probe timeout without backoff; data: of the 1-RTT space."""
-        return self.rtt.pto() + (self.peer_max_ack_delay if data else 0.0)
+        return self.rtt.timeout + (self.peer_max_ack_delay if data else 0.0)
 
     def backed_off(self, base: float) -> float:
         """Give the interval until the next probe, for a timeout of `base` that fires first."""
@@ -134,7 +134,11 @@ class PathRecovery:
         for space in self.spaces:
             if space.loss_time < due:
                 due = space.loss_time
-        return due if due < NEVER else self._probe_timeout()[0]
+        if due < NEVER:
+            return due
+        if self.bytes_in_flight or not self.peer_validated:
+            return self._probe_timeout()[0]
+        return NEVER
 
     def _probe_timeout(self) -> tuple[float, "Recovery | None"]:
         best, which = NEVER, None
@@ -149,7 +153,7 @@ class PathRecovery:
             handshake = [space for space in self.spaces if not space.data]
             if handshake:
                 interval = min(
-                    self.rtt.pto() * (1 << min(self.pto_count, MAX_BACKOFF)), self._growth()
+                    self.rtt.timeout * (1 << min(self.pto_count, MAX_BACKOFF)), self._growth()
                 )
                 return self.last_activity + interval, handshake[-1]
         return best, which

@@ -18,7 +18,7 @@ class PathStatuses:
 
     def __init__(self, paths: PathTable) -> None:
         self._paths = paths
-        self._outbox: Outbox[tuple[int, int]] = Outbox(self._build)
+        self.outbox: Outbox[tuple[int, int]] = Outbox(self._build)
 
     def set(self, path_id: int, available: bool) -> None:
         """Use a path for data (available), or only when no other is.
@@ -31,7 +31,7 @@ class PathStatuses:
         if path.available != available:
             path.available = available
             path.status_seq += 1
-            self._outbox.add((path_id, path.status_seq))
+            self.outbox.add((path_id, path.status_seq))
 
     def on_status(self, frame: PathStatus) -> None:
         """Take the peer's status; an older one than we have is ignored. Raises PeerError."""
@@ -46,15 +46,15 @@ class PathStatuses:
 
     def take_frames(self, now: float, budget: int) -> list[tuple[Frame, Any]]:
         """Give frames of up to `budget` bytes with their tokens, for any validated path."""
-        return list(self._outbox.take(budget)) if self._outbox.has_pending() else []
+        return list(self.outbox.take(budget)) if self.outbox.pending else []
 
     def on_acked(self, token: tuple[int, int]) -> None:
         """A frame arrived."""
-        self._outbox.on_acked(token)
+        self.outbox.on_acked(token)
 
     def on_lost(self, token: tuple[int, int]) -> None:
         """A frame is lost: sent again, unless the status changed since."""
-        self._outbox.on_lost(token)
+        self.outbox.on_lost(token)
 
     def _build(self, key: tuple[int, int]) -> Frame | None:
         path_id, seq = key

@@ -19,6 +19,7 @@ from iroh.quic.errors import NO_VIABLE_PATH, PeerError
 from iroh.quic.frames.multipath import UNSTABLE_OR_POOR
 from iroh.quic.path import Path
 from iroh.quic.path_events import AbandonReason
+from iroh.quic.path_state import ABANDONING
 from iroh.quic.paths import PathTable
 
 
@@ -32,15 +33,15 @@ class PathTimers:
         """An authenticated packet (or batch) came from `remote`. Call after Migration.on_packet."""
         if remote == path.remote:
             path.bytes_received += nbytes
-        if self._paths.ids.enabled and path.is_live():
+        if self._paths.ids.enabled and path.state < ABANDONING:
             path.idle_reset = True
-            self._arm_idle(path, now)
+            path.arm_idle(now, self._paths.pto(path))
             path.arm_keep_alive(now)
 
     def on_sent(self, path: Path, nbytes: int, eliciting: bool, now: float) -> None:
         """A packet (or batch) left for the path's own address."""
         path.bytes_sent += nbytes
-        if self._paths.ids.enabled and path.is_live():
+        if self._paths.ids.enabled and path.state < ABANDONING:
             path.arm_keep_alive(now)
             if eliciting and path.idle_reset:
                 path.idle_reset = False
@@ -60,12 +61,14 @@ class PathTimers:
         if self._paths.ids.enabled:
             path.arm_keep_alive(now)
 
-    def next_timeout(self) -> float | None:
-        """When handle_timeout is due; None for never."""
+    def next_timeout(self) -> float:
+        """When handle_timeout is due; NEVER for never."""
         deadline = self._paths.grace_deadline
         for path in self._paths.all():
-            deadline = min(deadline, path.next_deadline())
-        return None if deadline == NEVER else deadline
+            at = path.next_deadline()
+            if at < deadline:
+                deadline = at
+        return deadline
 
     def handle_timeout(self, now: float) -> None:
         """Do what time demands. Raises PeerError(NO_VIABLE_PATH) when no path is left for good."""

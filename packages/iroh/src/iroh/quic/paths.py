@@ -103,6 +103,7 @@ class PathTable:
         self._owner = owner
         self._initial_pto = INITIAL_PTOS * initial_rtt
         self._paths: dict[int, Path] = {}
+        self._all: tuple[Path, ...] = ()  # the same, the lowest id first
         self._highest = 0
         self._cids_issued_to = -1
         self.grace_deadline = NEVER
@@ -118,6 +119,7 @@ class PathTable:
         if path.validated:
             path.state = path_state.OPEN
         self._paths[0] = path
+        self._all = (path,)
         self._owner.path_created(path, None)
         return path
 
@@ -148,7 +150,7 @@ class PathTable:
         return self._paths.get(path_id)
 
     def __iter__(self) -> Iterator[Path]:
-        return (path for path in tuple(self._paths.values()) if path.is_live())
+        return iter([path for path in self._all if path.state < path_state.ABANDONING])
 
     def pto(self, path: Path) -> float:
         """The path's probe timeout with max_ack_delay, in seconds."""
@@ -162,8 +164,8 @@ class PathTable:
         return path
 
     def all(self) -> tuple[Path, ...]:
-        """Every path that is not discarded, abandoned ones too."""
-        return tuple(self._paths.values())
+        """Every path that is not discarded, abandoned ones too; the lowest id first."""
+        return self._all
 
     def open(self, remote: Address, local: Address | None, available: bool, now: float) -> int:
         """Open a path and give its id; PathEstablished follows when the peer answers.
@@ -348,6 +350,7 @@ class PathTable:
         self._local_cids.close(path.path_id)
         self._remote_cids.drop(path.path_id)
         del self._paths[path.path_id]
+        self._all = tuple(other for other in self._all if other is not path)
         self._owner.path_discarded(path)
         self.events.append(PathClosed(path.path_id, path.remote, path.stats))
 
@@ -363,6 +366,7 @@ class PathTable:
 
     def _add(self, path: Path, now: float) -> None:
         self._paths[path.path_id] = path
+        self._all = tuple(sorted(self._paths.values(), key=lambda one: one.path_id))
         self._highest = max(self._highest, path.path_id)
         self.grace_deadline = NEVER
         path.challenges.want()

@@ -86,8 +86,10 @@ class Prober:
     def take(self, now: float) -> list[Probe]:
         """Give what is to be sent now; each counts as sent. Not while closing."""
         probes: list[Probe] = []
-        for path in self._paths:
-            if not (path.challenges.due or path.responses or path.previous):
+        for path in self._paths.all():
+            if not (path.challenges.due or path.responses.pending or path.previous):
+                continue
+            if not path.is_live():
                 continue
             cid = self._remote_cids.active(path.path_id)
             if cid is None:
@@ -95,8 +97,10 @@ class Prober:
             self._previous(path, now, probes)
             self._on_path(path, cid, now, probes)
             self._off_path(path, cid, probes)
-        self._candidates(now, probes)
-        self._last_words(probes)
+        if self.nat is not None and self.nat.has_probes():
+            self._candidates(now, probes)
+        if self._paths.ids.outbox.pending:
+            self._last_words(probes)
         return probes
 
     def _on_path(self, path: Path, cid: bytes, now: float, probes: list[Probe]) -> None:
@@ -139,11 +143,9 @@ class Prober:
         probes.append(Probe(path, previous.cid, *to, [(frame, None)], True, False))
 
     def _candidates(self, now: float, probes: list[Probe]) -> None:
-        if self.nat is None or not self.nat.has_probes():
-            return
         path = self._choice.best()
         cid = self._remote_cids.active(path.path_id) if path is not None else None
-        if path is None or cid is None or not path.validated:
+        if self.nat is None or path is None or cid is None or not path.validated:
             return
         for remote, data in self.nat.take_probes(now):
             frame = PathChallenge(data)

@@ -3,8 +3,8 @@
     long header     receive_long   one datagram, coalesced packets one by one
     short header    receive_run    a batch of one path, opened in one pass
 
-Acknowledgement state, timers and wake-ups are touched once per batch. A STREAM frame that fills its
-packet, by far the most usual packet of a transfer, skips the general frame decoder.
+Acknowledgement state, timers and wake-ups are touched once per batch. STREAM, ACK and DATAGRAM, the
+frames of all usual packets, are read where they stand, without the general frame decoder.
 """
 
 from typing import TYPE_CHECKING
@@ -13,17 +13,30 @@ from iroh.quic import packet as pk
 from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.early import Held
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError, VersionMismatch
-from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT, Ack, Frame, decode_payload
+from iroh.quic.frames import (
+    HANDSHAKE,
+    INITIAL,
+    ONE_RTT,
+    ZERO_RTT,
+    Ack,
+    Datagram,
+    Frame,
+    decode_payload,
+)
+from iroh.quic.frames.datagram import read_datagram
 from iroh.quic.handlers import FrameHandlers
 from iroh.quic.levels import Level
 from iroh.quic.local_cids import CID_LENGTH
 from iroh.quic.opening import open_long, open_run
+from iroh.quic.stage import CLOSING
 from iroh.quic.stream_run import STREAM, StreamRun
 
 if TYPE_CHECKING:
     from iroh.quic.parts import Parts
     from iroh.quic.path import Path
 
+_ACKS = frozenset(Ack.TYPES)
+_DATAGRAMS = frozenset(Datagram.TYPES)
 _EPOCH = {pk.INITIAL: INITIAL, pk.HANDSHAKE: HANDSHAKE}
 Origin = tuple[Address, Address | None, int]
 """Where a datagram came from, to which of our addresses, and its ECN bits."""
@@ -189,20 +202,18 @@ class Receiver:
         """Take a batch of short-header packets whose ids belong to one path. Raises PeerError."""
         p = self._p
         keys, data = p.keys, datagrams.data
-        remote, local = datagrams.remote, datagrams.local
         if keys is None or not p.reads_data:
             p.keep_early(path_id, datagrams)
             return
-        if not p.mp.migration.accepts(path_id, remote, local):
-            p.drop("unexpected remote", len(datagrams))
-            return
-        path = p.paths.get(path_id) or p.paths.prospect(path_id, remote, local)
-        if path is None:
-            p.drop("a path that may not be opened")
-            return
+        path = p.paths.get(path_id)
+        if path is None or datagrams.remote != path.remote or datagrams.local != path.local:
+            path = self._path_elsewhere(path_id, datagrams)
+            if path is None:
+                return
+        lasts = path.acks.ranges.lasts
         opened, failed = open_run(
-            *(keys, path_id, path.acks.ranges.largest(), data, datagrams.segment_size),
-            *(CID_LENGTH, now, p.recovery.pto()),
+            *(keys, path_id, lasts[-1] if lasts else -1, data, datagrams.segment_size),
+            *(CID_LENGTH, now, p.recovery.pto),
         )
         if failed:
             p.drop("not authentic", failed)
@@ -213,16 +224,28 @@ class Receiver:
         if path.recovery.log is not None:
             path.recovery.log.received(opened, now)
         if not counted:
-            path.stats.rx_datagrams += len(datagrams)
+            path.stats.rx_datagrams += len(opened) + failed
             path.stats.rx_bytes += len(data)
         self._take_run(path, opened, datagrams, now)
+
+    def _path_elsewhere(self, path_id: int, datagrams: Datagrams) -> "Path | None":
+        """Give the path of packets that come over other addresses than it, or open it."""
+        p, remote, local = self._p, datagrams.remote, datagrams.local
+        if not p.mp.migration.accepts(path_id, remote, local):
+            p.drop("unexpected remote", len(datagrams))
+            return None
+        path = p.paths.get(path_id) or p.paths.prospect(path_id, remote, local)
+        if path is None:
+            p.drop("a path that may not be opened")
+        return path
 
     def _take_run(
         self, path: "Path", opened: list[tuple[int, bytes]], datagrams: Datagrams, now: float
     ) -> None:
         """Hand out the frames of a batch, then account for its packets, run by run."""
         acks, ecn = path.acks, datagrams.ecn
-        before = acks.ranges.largest()
+        lasts = acks.ranges.lasts
+        before = lasts[-1] if lasts else -1
         first = last = -2
         eliciting = 0
         probing_only = True
@@ -240,14 +263,8 @@ class Receiver:
                 first = pn
                 fresh = True
             last = pn
-            kind = payload[0] if payload else 0
-            if kind & 0xF8 == STREAM and streams.add(payload, kind):
-                eliciting += 1
-                probing_only = False
-                continue
-            streams.flush()
-            wants_ack, probing = self._take_frames(path, payload, datagrams, now)
-            if self._p.is_over:
+            wants_ack, probing = self._take_payload(path, payload, streams, datagrams, now)
+            if self._p.stage >= CLOSING:
                 return
             eliciting += wants_ack
             probing_only = probing_only and probing
@@ -259,19 +276,50 @@ class Receiver:
         p = self._p
         p.last_received = now
         remote, local = datagrams.remote, datagrams.local
-        newest = acks.ranges.largest() > before
+        newest = acks.ranges.lasts[-1] > before
         if newest and p.keys is not None and len(opened) == len(datagrams):
             data, size = datagrams.data, datagrams.segment_size
             p.keys.on_spin(data[(len(data) - 1) // size * size])
-        p.mp.migration.on_packet(path, remote, local, probing_only, newest, now)
+        if remote != path.remote or local != path.local:
+            p.mp.migration.on_packet(path, remote, local, probing_only, newest, now)
         p.mp.timers.on_received(path, remote, len(datagrams.data), now)
 
-    def _take_frames(
-        self, path: "Path", payload: bytes, datagrams: Datagrams, now: float
+    def _take_payload(
+        self, path: "Path", payload: bytes, streams: StreamRun, datagrams: Datagrams, now: float
     ) -> tuple[bool, bool]:
-        """Handle any packet's frames: whether it wants an ACK, and whether it only probes."""
+        """Handle a packet's frames: whether it wants an ACK, and whether it only probes.
+
+        The frames of all usual packets are handled as they are parsed; from the first other one
+        on the decoder makes objects.
+        """
+        at, end = 0, len(payload)
+        wants_ack = False
+        while at < end:
+            kind = payload[at]
+            if kind & 0xF8 == STREAM:
+                at = streams.add(payload, at, end)
+                wants_ack = True
+            elif kind in _ACKS:
+                frame, at = Ack.decode(kind, payload, at + 1, end)
+                self._handlers.on_ack(frame, path, now)
+            elif kind in _DATAGRAMS:
+                data, at = read_datagram(kind, payload, at + 1, end)
+                self._p.datagrams.receive(data)
+                wants_ack = True
+            else:
+                streams.flush()
+                others_want, probing = self._take_frames(path, payload, at, datagrams, now)
+                return wants_ack or others_want, probing and not at
+        if not end:
+            raise PeerError(PROTOCOL_VIOLATION, "a packet without frames")
+        return wants_ack, False
+
+    def _take_frames(
+        self, path: "Path", payload: bytes, at: int, datagrams: Datagrams, now: float
+    ) -> tuple[bool, bool]:
+        """Handle frames of any kind: whether they want an ACK, and whether they only probe."""
         wants_ack, probing = False, True
-        frames: list[Frame] = decode_payload(payload, ONE_RTT)
+        frames: list[Frame] = decode_payload(payload, ONE_RTT, at)
         handle = self._handlers.handle
         for frame in frames:
             if not isinstance(frame, Ack):

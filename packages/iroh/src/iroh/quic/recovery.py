@@ -385,7 +385,8 @@ class Recovery:
         if not self._in_flight or not self.pto_allowed:
             return NEVER
         path = self.path
-        return self._last_eliciting + path.backed_off(path.pto(self.data))
+        base = path.rtt.timeout + (path.peer_max_ack_delay if self.data else 0.0)
+        return self._last_eliciting + (path.backed_off(base) if path.pto_count else base)
 
     def next_timeout(self) -> float:
         """Give when the path's `on_timeout` is due, infinity for never."""

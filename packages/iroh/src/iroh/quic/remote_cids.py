@@ -54,7 +54,7 @@ class RemoteCids:
         self._active: dict[int, bytes] = {}
         self._tokens: dict[int, bytes] = {}
         self._changes: list[TokenChange] = []
-        self._outbox: Outbox[tuple[int, int]] = Outbox(self._build)
+        self.outbox: Outbox[tuple[int, int]] = Outbox(self._build)
         self.set_initial(initial)
 
     # -- using ---------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class RemoteCids:
         if known is None or self.active(path_id) is None:
             return False
         later = [seq for seq in known.ids if seq > known.first]
-        if not later or len(self._outbox) + ACTIVE_LIMIT > MAX_RETIRING:
+        if not later or len(self.outbox) + ACTIVE_LIMIT > MAX_RETIRING:
             return False
         self._move_to(path_id, known, min(later))
         return True
@@ -174,15 +174,15 @@ class RemoteCids:
 
         The packet must not be addressed by an id that it retires; `active` never gives one.
         """
-        return list(self._outbox.take(budget)) if self._outbox.has_pending() else []
+        return list(self.outbox.take(budget)) if self.outbox.pending else []
 
     def on_acked(self, token: tuple[int, int]) -> None:
         """A frame arrived."""
-        self._outbox.on_acked(token)
+        self.outbox.on_acked(token)
 
     def on_lost(self, token: tuple[int, int]) -> None:
         """A frame is lost."""
-        self._outbox.on_lost(token)
+        self.outbox.on_lost(token)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -207,15 +207,15 @@ class RemoteCids:
 
     def _retire(self, path_id: int, seqs: range, kind: int) -> None:
         self._queue_retirements(path_id, seqs)
-        if len(self._outbox) > MAX_RETIRING:
+        if len(self.outbox) > MAX_RETIRING:
             raise PeerError(CONNECTION_ID_LIMIT_ERROR, "too many ids to retire at once", kind)
 
     def _queue_retirements(self, path_id: int, seqs: range) -> None:
         # Numbers beyond the window were never issued: should they come, each is retired then. So
         # a jump to any number costs us five frames (noq `CidQueue::insert`).
         for seq in seqs[:ACTIVE_LIMIT]:
-            if (path_id, seq) not in self._outbox:
-                self._outbox.add((path_id, seq))
+            if (path_id, seq) not in self.outbox:
+                self.outbox.add((path_id, seq))
 
     def _use(self, path_id: int, known: _Known) -> None:
         cid = self._active[path_id] = known.ids[known.first]

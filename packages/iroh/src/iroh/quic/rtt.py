@@ -13,9 +13,10 @@ class RttEstimator:
     variation: mean deviation of the samples from `smoothed`.
     latest: the last sample. minimum: the smallest one; both are the guess before any sample.
     sampled: whether any sample was taken yet.
+    timeout: the probe timeout without the peer's max_ack_delay (section 6.2.1).
     """
 
-    __slots__ = ("latest", "minimum", "sampled", "smoothed", "variation")
+    __slots__ = ("latest", "minimum", "sampled", "smoothed", "timeout", "variation")
 
     def __init__(self, initial: float = INITIAL_RTT) -> None:
         self.sampled = False
@@ -24,6 +25,11 @@ class RttEstimator:
     def _guess(self, initial: float) -> None:
         self.smoothed = self.latest = self.minimum = initial
         self.variation = initial / 2
+        self._measure()
+
+    def _measure(self) -> None:
+        spread = 4 * self.variation
+        self.timeout = self.smoothed + (spread if spread > GRANULARITY else GRANULARITY)
 
     def set_initial(self, initial: float) -> None:
         """Use a better first guess (a PATH_CHALLENGE's round trip); ignored after a sample."""
@@ -39,6 +45,7 @@ class RttEstimator:
             self.sampled = True
             self.smoothed = self.minimum = sample
             self.variation = sample / 2
+            self._measure()
             return
         if sample < self.minimum:
             self.minimum = sample
@@ -47,15 +54,11 @@ class RttEstimator:
             sample -= ack_delay
         self.variation += (abs(self.smoothed - sample) - self.variation) / 4
         self.smoothed += (sample - self.smoothed) / 8
+        self._measure()
 
     def forget_minimum(self) -> None:
         """Take the latest sample for the minimum: persistent congestion (section 5.2)."""
         self.minimum = self.latest
-
-    def pto(self) -> float:
-        """Give the probe timeout without the peer's max_ack_delay (section 6.2.1)."""
-        spread = 4 * self.variation
-        return self.smoothed + (spread if spread > GRANULARITY else GRANULARITY)
 
     def loss_delay(self) -> float:
         """Give how long a packet may be overtaken before it is lost: 9/8 RTT (section 6.1.2)."""

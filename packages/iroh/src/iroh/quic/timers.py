@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from iroh.quic.frames import HANDSHAKE, INITIAL
 from iroh.quic.path_events import PathSilent
+from iroh.quic.stage import CLOSING
 from iroh.quic.transmit import Transmitter
 
 if TYPE_CHECKING:
@@ -26,20 +27,24 @@ class Timers:
     def next_timeout(self) -> float | None:
         """Give the time at which `handle_timeout` is due, None for never."""
         p = self._p
-        due = p.ending.next_timeout() or NEVER
-        if not p.is_over:
-            asked = self._transmitter.asked
+        due = p.ending.next_timeout()
+        if p.stage < CLOSING:
+            sender = self._transmitter
+            asked = sender.asked
+            if sender.next_send and sender.next_send < due:
+                due = sender.next_send
             for path in p.paths.all():
-                due = min(due, path.recovery.path.next_timeout())
-                if path.acks.deadline > asked:
-                    due = min(due, path.acks.deadline)
+                at = path.recovery.path.next_timeout()
+                if at < due:
+                    due = at
+                if asked < path.acks.deadline < due:
+                    due = path.acks.deadline
             for level in p.levels.values():
-                if level.acks.deadline > asked:
-                    due = min(due, level.acks.deadline)
+                if asked < level.acks.deadline < due:
+                    due = level.acks.deadline
             at = p.mp.next_timeout()
-            due = min(due, at if at is not None else NEVER)
-            if self._transmitter.next_send:
-                due = min(due, self._transmitter.next_send)
+            if at < due:
+                due = at
         return None if due == NEVER else due
 
     def handle_timeout(self, now: float) -> None:

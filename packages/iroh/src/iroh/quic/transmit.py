@@ -67,8 +67,9 @@ class Transmitter:
         self.next_send = 0.0
         self.asked = now
         out: list[Datagrams] = []
-        for path in p.paths.all():
-            path.recovery.path.blocked = _allowed(path) < MIN_PACKET
+        paths = p.paths.all()
+        for path in paths:
+            path.recovery.path.blocked = not path.validated and _allowed(path) < MIN_PACKET
         if p.levels:
             self._send_handshake(out, now)
         if p.keys is None:
@@ -78,8 +79,9 @@ class Transmitter:
                 p.keys.check_limit()
             for probe in p.mp.take_probes(now):
                 self._send_probe(probe, out, now)
-            for path in p.paths.all():
-                self._send_path(path, out, now)
+            for path in paths:
+                if now >= path.acks.deadline or path.wants_ping or path.recovery.probes > 0:
+                    self._send_path(path, out, now)
             best = p.choice.best()  # before Connected only a server that answers early data
             if best is not None:
                 self._send_data(best, out, now)
@@ -258,18 +260,19 @@ class Transmitter:
         shared, mtu = path.recovery.path, path.mtud.mtu
         overhead = build.short_overhead(cid)
         while True:
+            streams = p.streams.has_data()  # first: it may find that a limit blocks us, and say so
+            has_control = self._has_control()
+            if not (streams or has_control or p.datagrams):
+                shared.app_limited = shared.room() >= mtu
+                break
             room = self._room(path, now)
             if room < mtu and (shared.bytes_in_flight or not room):
                 shared.app_limited = False
                 break
-            streams = p.streams.has_data()  # first: it may find that a limit blocks us, and say so
-            control = self._take_control(mtu - overhead - _ACK_ROOM, now)
-            if not (control or streams or p.datagrams):
-                shared.app_limited = True
-                break
-            alone = streams and not (control or p.datagrams)
+            alone = streams and not (has_control or p.datagrams)
             if alone and self._send_run(path, cid, room, out, now):
                 continue
+            control = self._take_control(mtu - overhead - _ACK_ROOM, now) if has_control else []
             packet = build.Packet(mtu - overhead)
             self._add_ack(packet, path.acks, path.path_id, now)
             self._fill(packet, control)
@@ -318,6 +321,16 @@ class Transmitter:
         )
         self._emit(out, path, data, size, len(pieces), now, eliciting=True, ecn=ecn)
         return True
+
+    def _has_control(self) -> bool:
+        """Whether `_take_control` may give something."""
+        p = self._p
+        return (
+            p.streams.has_control()
+            or p.mp.has_frames()
+            or p.data_crypto.wants_to_send
+            or p.establish.done_pending
+        )
 
     def _take_control(self, room: int, now: float) -> list[tuple[bytes, Any, Any]]:
         """Take control frames of up to `room` bytes: (encoded, part, token)."""

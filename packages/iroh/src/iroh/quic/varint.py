@@ -36,6 +36,19 @@ def size(value: int) -> int:
     return 4 if value < 0x40000000 else 8
 
 
+def decode_several(buf: Buffer, at: int, count: int) -> tuple[list[int], int]:
+    """Decode neighbours: the values, and the offset behind them. Raises PeerError as `decode`."""
+    values = []
+    for _ in range(count):
+        value = buf[at] if at < len(buf) else 0xFF
+        if value < 0x40:
+            at += 1
+        else:
+            value, at = decode(buf, at)
+        values.append(value)
+    return values, at
+
+
 def decode(buf: Buffer, at: int) -> tuple[int, int]:
     """Decode at an offset: the value, and the offset behind it. Raises PeerError when cut short."""
     end = len(buf)

@@ -221,7 +221,7 @@ def test_ids_that_retire_all_before_them():
 def test_an_id_that_retires_2_to_the_62():
     arena = Arena()
     arena.throw(arena.seal(new_cid(2**61, 2**61)))
-    assert len(arena.victim._p.mp.remote_cids._outbox) <= 50
+    assert len(arena.victim._p.mp.remote_cids.outbox) <= 50
     arena.must_serve_friend()
 
 

@@ -68,7 +68,7 @@ def test_retire_storm(world):
     with pytest.raises(PeerError) as error:
         storm()
     assert error.value.code == CONNECTION_ID_LIMIT_ERROR
-    assert len(world.server.mp.remote_cids._outbox) <= 51
+    assert len(world.server.mp.remote_cids.outbox) <= 51
 
 
 def test_retiring_as_fast_as_we_issue(world):
@@ -150,7 +150,7 @@ def test_migration_flood(world):
         world.server.mp.handle_timeout(n / 1000)
         for probe in world.server.mp.take_probes(n / 1000):
             assert probe.remote == CLIENT or not probe.pad  # 40 bytes earn no 1200
-    assert len(world.server.mp.remote_cids._outbox) <= 50
+    assert len(world.server.mp.remote_cids.outbox) <= 50
     assert world.server.mp.remote_cids.active(0)
 
 

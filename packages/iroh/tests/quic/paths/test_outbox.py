@@ -17,7 +17,7 @@ def test_oldest_first_and_only_what_fits():
     assert box.take(2 * size) == [(MaxPathId(3), 3), (MaxPathId(1), 1)]
     assert box.take(size - 1) == []
     assert box.take(size) == [(MaxPathId(2), 2)]
-    assert not box.has_pending()
+    assert not box.pending
     assert len(box) == 3
 
 
@@ -57,4 +57,4 @@ def test_one_of_them_by_its_key():
     assert box.take_one(1) is None
     assert box.take_one(2) is None
     assert 1 in box
-    assert not box.has_pending()
+    assert not box.pending

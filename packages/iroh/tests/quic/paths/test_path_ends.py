@@ -93,7 +93,7 @@ def test_the_last_path_abandoned_by_the_peer(world):
     with pytest.raises(PeerError) as error:
         world.server.mp.handle_timeout(grace)
     assert error.value.code == NO_VIABLE_PATH
-    assert world.server.mp.next_timeout() is None
+    assert world.server.mp.next_timeout() == float("inf")
 
 
 def test_a_new_path_ends_the_grace(world):

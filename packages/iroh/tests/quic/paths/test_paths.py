@@ -121,7 +121,7 @@ def test_without_multipath():
     ):
         with pytest.raises(MultipathDisabled):
             call()
-    assert client.next_timeout() is None  # idle and keep-alive are the connection's
+    assert client.next_timeout() == float("inf")  # idle and keep-alive are the connection's
     assert client.remote_cids.spare(0) == 4
     for frame in (
         PathAbandon(0, 0),

@@ -181,7 +181,7 @@ def test_retire_storm_by_new_numbers():
     with pytest.raises(PeerError) as error:
         storm()
     assert error.value.code == CONNECTION_ID_LIMIT_ERROR
-    assert len(cids._outbox) <= MAX_RETIRING + 1
+    assert len(cids.outbox) <= MAX_RETIRING + 1
 
 
 def test_retire_storm_by_old_numbers():
@@ -203,7 +203,7 @@ def test_an_honest_peer_may_rotate_for_ever():
         cids.on_new(new(seq, 0, retire=seq))
         for _, token in cids.take_frames(0.0, 10_000):
             cids.on_acked(token)
-    assert len(cids._outbox) == 0
+    assert len(cids.outbox) == 0
 
 
 def test_we_do_not_rotate_faster_than_the_peer_acknowledges():
@@ -277,4 +277,4 @@ def test_any_sequence_keeps_the_window(steps):
                     assert cids.active(path_id) == known.ids[known.first]
                     live.add(cids._token_of[known.ids[known.first]])
         assert cids.reset_tokens() == live - {None}
-        assert len(cids._outbox) <= MAX_RETIRING
+        assert len(cids.outbox) <= MAX_RETIRING

@@ -140,7 +140,7 @@ class IpTransport:
         """Send to a real address. Says False when no socket of ours reaches it."""
         remote = batch.remote
         assert isinstance(remote, SocketAddr)
-        is_v4 = remote.is_ipv4
+        is_v4 = ":" not in remote.ip
         udp = self._sole[is_v4] or self._choose(self._families[is_v4], remote, batch.local)
         if udp is None:
             return False
@@ -200,23 +200,31 @@ class IpTransport:
     # -- receiving -----------------------------------------------------------------------------
 
     def _on_batches(self, batches: Sequence[Datagrams]) -> None:
-        honest = []
         metrics = self._metrics
+        liars = False
         for batch in batches:
-            remote, count = batch.remote, len(batch)
+            remote, size, count = batch.remote, len(batch.data), 1
             assert isinstance(remote, SocketAddr)
+            if size > batch.segment_size:
+                count = len(batch)
+                metrics.recv_gro_datagrams += 1
+            metrics.recv_datagrams += count
+            if ":" not in remote.ip:
+                metrics.recv_data_ipv4 += size
+                continue
+            metrics.recv_data_ipv6 += size
             if is_mapped(remote.ip):
                 self.dropped_mapped_source += count
-                continue
-            honest.append(batch)
-            metrics.recv_datagrams += count
-            metrics.recv_gro_datagrams += count > 1
-            if remote.is_ipv4:
-                metrics.recv_data_ipv4 += len(batch.data)
-            else:
-                metrics.recv_data_ipv6 += len(batch.data)
-        if honest:
-            self._deliver(honest)
+                liars = True
+        if liars:
+            batches = [batch for batch in batches if not is_mapped(_ip(batch))]
+        if batches:
+            self._deliver(batches)
+
+
+def _ip(batch: Datagrams) -> str:
+    assert isinstance(batch.remote, SocketAddr)
+    return batch.remote.ip
 
 
 def is_mapped(ip: str) -> bool:

@@ -51,13 +51,13 @@ _OF_SPACE = {
 }
 
 
-def decode_payload(payload: Buffer, space: int) -> list[Frame]:
-    """Decode every frame of a packet's payload. Raises PeerError.
+def decode_payload(payload: Buffer, space: int, at: int = 0) -> list[Frame]:
+    """Decode every frame of a packet's payload, from an offset on. Raises PeerError.
 
     space: INITIAL, HANDSHAKE, ZERO_RTT or ONE_RTT; a frame that does not belong there is a
     PROTOCOL_VIOLATION (RFC 9000 section 12.4), and so is an empty payload.
     """
-    at, end = 0, len(payload)
+    end = len(payload)
     if not end:
         raise PeerError(PROTOCOL_VIOLATION, "a packet without frames")
     decoders = _OF_SPACE[space]

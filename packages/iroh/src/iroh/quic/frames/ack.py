@@ -45,41 +45,41 @@ class Ack(Frame):
 
     def encode(self) -> bytes:
         """Return the frame's bytes; only the 64 largest ranges are told."""
-        encode, ranges = varint.encode, self.ranges[:MAX_RANGES]
-        kind = _ACK if self.path_id is None else _PATH_ACK
-        parts = [encode(kind | (self.ecn is not None))]
-        if self.path_id is not None:
-            parts.append(encode(self.path_id))
+        ranges = self.ranges
+        if len(ranges) > MAX_RANGES:
+            ranges = ranges[:MAX_RANGES]
+        kind = (_ACK if self.path_id is None else _PATH_ACK) | (self.ecn is not None)
+        values = [kind] if self.path_id is None else [kind, self.path_id]
         start, end = ranges[0]
-        parts += (encode(end), encode(self.delay), encode(len(ranges) - 1), encode(end - start))
-        below = start
-        for start, end in ranges[1:]:
-            parts += (encode(below - end - 2), encode(end - start))
+        values += (end, self.delay, len(ranges) - 1, end - start)
+        if len(ranges) > 1:
             below = start
+            for start, end in ranges[1:]:
+                values += (below - end - 2, end - start)
+                below = start
         if self.ecn is not None:
-            parts += map(encode, self.ecn)
-        return b"".join(parts)
+            values += self.ecn
+        if max(values) < 0x40 and min(values) >= 0:
+            return bytes(values)
+        return b"".join(map(varint.encode, values))
 
     @classmethod
     def decode(cls, kind: int, buf: Buffer, at: int, end: int) -> tuple[Self, int]:
         """Decode what stands behind the type. Raises PeerError."""
-        decode = varint.decode
+        decode_several = varint.decode_several
         path_id = None
         if kind >= _PATH_ACK:
-            path_id, at = decode(buf, at)
+            (path_id, largest, delay, count, first), at = decode_several(buf, at, 5)
             if path_id > 0xFFFFFFFF:
                 raise malformed("a path id has at most 32 bits", kind)
-        largest, at = decode(buf, at)
-        delay, at = decode(buf, at)
-        count, at = decode(buf, at)
-        first, at = decode(buf, at)
+        else:
+            (largest, delay, count, first), at = decode_several(buf, at, 4)
         if count > (end - at) // 2 or first > largest:
             raise malformed("ACK with impossible ranges", kind)
         below = largest - first
         ranges = [(below, largest)]
         for _ in range(count):
-            gap, at = decode(buf, at)
-            length, at = decode(buf, at)
+            (gap, length), at = decode_several(buf, at, 2)
             top = below - gap - 2
             below = top - length
             if below < 0:
@@ -87,8 +87,6 @@ class Ack(Frame):
             ranges.append((below, top))
         ecn = None
         if kind & 1:
-            ect0, at = decode(buf, at)
-            ect1, at = decode(buf, at)
-            ce, at = decode(buf, at)
+            (ect0, ect1, ce), at = decode_several(buf, at, 3)
             ecn = (ect0, ect1, ce)
         return cls(ranges, delay, path_id, ecn), at

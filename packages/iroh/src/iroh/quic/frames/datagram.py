@@ -9,12 +9,14 @@ from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_APP, Frame, take
 from iroh.quic.varint import Buffer
 
+_WITH_LENGTH = 0x31
+
 
 class Datagram(Frame):
     """Bytes that are delivered once or not at all."""
 
     __slots__ = ("data",)
-    TYPES = (0x30, 0x31)
+    TYPES = (0x30, _WITH_LENGTH)
     SPACES = SPACES_APP
 
     def __init__(self, data: bytes) -> None:
@@ -27,8 +29,13 @@ class Datagram(Frame):
     @classmethod
     def decode(cls, kind: int, buf: Buffer, at: int, end: int) -> tuple[Self, int]:
         """Decode what stands behind the type. Raises PeerError."""
-        length = end - at
-        if kind == cls.TYPES[1]:
-            length, at = varint.decode(buf, at)
-        data, at = take(buf, at, length, end, kind)
+        data, at = read_datagram(kind, buf, at, end)
         return cls(data), at
+
+
+def read_datagram(kind: int, buf: Buffer, at: int, end: int) -> tuple[bytes, int]:
+    """Read what stands behind the type: the data, and the offset behind it. Raises PeerError."""
+    length = end - at
+    if kind == _WITH_LENGTH:
+        length, at = varint.decode(buf, at)
+    return take(buf, at, length, end, kind)
