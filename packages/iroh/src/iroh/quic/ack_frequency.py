@@ -19,6 +19,7 @@ class AckFrequencyControl:
 
     peer_delay: how long the peer may keep an ACK back, seconds: what its parameter says, or what we
         asked for, whichever is longer, until it has heard of that.
+    due: whether our request waits to be sent.
     """
 
     __slots__ = ("_asks", "_next_seq", "_paths", "_request", "due", "peer_delay")
