@@ -105,12 +105,12 @@ class ConnectionDriver:
 
     def push(self) -> None:
         """The application has something to send: now, or with what else comes in this turn."""
+        self.host.check_thread()
         self._pushed += 1
         if self._pump_due:
             return
         if self._at_once:
             if self._pushed == 1:
-                self.host.check_thread()
                 self.pump()
                 self._pushed = 1  # until something arrives, this is the same turn
                 return
