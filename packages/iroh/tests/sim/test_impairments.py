@@ -8,7 +8,7 @@ from iroh.quic.events import DatagramReceived
 
 from .engines import SEEDS
 from .link import Conditions
-from .pair import CLIENT, SERVER, connect, hosts, join
+from .pair import CLIENT, SERVER, Kinds, connect, hosts, join
 from .traffic import content
 
 BAD = {
@@ -117,6 +117,19 @@ def test_an_mtu_black_hole_in_mid_connection(kinds):
     pair.traffic.send(0, 400_000, answer=400_000)
     pair.sim.at(0.05, lambda: setattr(pair.sim.network.conditions, "mtu", 1200))
     pair.transfer(60.0)
+    pair.close()
+
+
+@pytest.mark.parametrize("delay", [0.005, 0.02, 0.05])
+def test_an_mtu_black_hole_under_a_full_window(delay):
+    """The probes of a timeout are small enough to pass: four rounds of them, and it goes on."""
+    kinds = Kinds.of("multipath")
+    pair = connect(kinds, Conditions(mtu=1452, delay=delay, rate=2_500_000))
+    pair.sim.sleep(2.0)
+    pair.traffic.send(0, 2_500_000)
+    pair.sim.at(0.5, lambda: setattr(pair.sim.network.conditions, "mtu", 1280))
+    assert pair.transfer(60.0) < 3.0
+    assert pair.client.connection.paths()[0].stats.current_mtu == 1200
     pair.close()
 
 

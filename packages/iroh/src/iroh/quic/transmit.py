@@ -221,12 +221,16 @@ class Transmitter:
         if cid is None or allowed < MIN_PACKET:
             path.recovery.path.blocked = True
             return False
-        packet = build.Packet(min(path.mtud.mtu, allowed) - build.short_overhead(cid))
+        size = mtu = path.mtud.mtu
+        if path.recovery.probes > 0:
+            size = MIN_DATAGRAM  # it must get through where larger ones no longer do (noq)
+        size = min(size, mtu, allowed)
+        packet = build.Packet(size - build.short_overhead(cid))
         self._add_ack(packet, acks_of.acks, acks_of.path_id, now)
         for frame, token in p.mp.observed.take_frames(path, packet.room):
             packet.add(frame.encode(), p.mp.observed, token)
         if path.wants_ping or path.recovery.probes > 0:
-            self._add_probe(path, packet, now)
+            self._add_probe(path, packet, now, mtu - size)
         elif acks_of.acks.crowded():
             packet.add(Ping().encode())
         if not packet.used:
@@ -234,15 +238,18 @@ class Transmitter:
         self._seal_out(path, cid, packet, out, now)
         return True
 
-    def _add_probe(self, path: "Path", packet: build.Packet, now: float) -> None:
-        """Make the packet elicit an ACK: with lost data if there is any, else a PING."""
+    def _add_probe(self, path: "Path", packet: build.Packet, now: float, short: int) -> None:
+        """Make the packet elicit an ACK: with lost data if there is any, else a PING.
+
+        short: bytes that it is smaller than packets of this path may be.
+        """
         path.wants_ping = False
         recovery = path.recovery
         if recovery.probes > 0:
             recovery.probes -= 1
             recovery.requeue_oldest()
             if self._p.stage == st.ESTABLISHED:
-                self._fill(packet, self._take_control(packet.room, now))
+                self._fill(packet, self._take_control(packet.room, now), short)
             params = self._p.peer_params
             if params is not None and params.min_ack_delay is not None:
                 packet.add(ImmediateAck().encode())
@@ -352,10 +359,12 @@ class Transmitter:
                 taken.append((frame.encode(), p.streams, token))
         return taken
 
-    def _fill(self, packet: build.Packet, control: list[tuple[bytes, Any, Any]]) -> None:
-        """Add control frames, then datagrams and stream data as they fit."""
+    def _fill(
+        self, packet: build.Packet, control: list[tuple[bytes, Any, Any]], short: int = 0
+    ) -> None:
+        """Add control frames, then datagrams and stream data as they fit. short: see _add_probe."""
         p = self._p
-        largest = packet.room + packet.used
+        largest = packet.room + packet.used + short
         for encoded, part, token in control:
             if not packet.add(encoded, part, token) and part is not None:
                 part.on_lost(token)  # an ACK took its room: the next packet
