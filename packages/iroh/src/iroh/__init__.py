@@ -17,6 +17,7 @@ address_lookup  how peers are found                      protocols   echo, as an
 """
 
 from iroh import presets
+from iroh.ca_tls import CaTlsConfig
 from iroh.connection import (
     Closed,
     Connection,
@@ -52,6 +53,7 @@ from iroh.magicsock.selector import (
 )
 from iroh.magicsock.transports.custom import CustomTransport, Deliver
 from iroh.metrics import CounterStats
+from iroh.net_report import NetReportConfig, Probe, Report
 from iroh.options import BindOpts, EndpointBuilder, EndpointOptions, Preset
 from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
 from iroh.presets import preset_minimal, preset_n0, preset_n0_disable_relay
@@ -98,6 +100,7 @@ __all__ = [
     "BiasedRttPathSelector",
     "BindError",
     "BindOpts",
+    "CaTlsConfig",
     "CallbackError",
     "Closed",
     "ConnectError",
@@ -128,6 +131,7 @@ __all__ = [
     "IrohError",
     "IrohErrorKind",
     "LookupFailedError",
+    "NetReportConfig",
     "NetworkChangeCallback",
     "PathCandidate",
     "PathChangeCallback",
@@ -138,6 +142,7 @@ __all__ = [
     "PathSnapshot",
     "PathStatsRecord",
     "Preset",
+    "Probe",
     "ProtocolCreator",
     "ProtocolHandler",
     "PublicKey",
@@ -148,6 +153,7 @@ __all__ = [
     "RelayMode",
     "RelayUrl",
     "RemoteInfo",
+    "Report",
     "Router",
     "SecretKey",
     "SendStream",

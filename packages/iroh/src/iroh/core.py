@@ -1,7 +1,7 @@
 """What an endpoint is made of, behind the public face of `Endpoint`.
 
     magic socket <--> engine driver        packets
-    relay map ---> home relay choice --> address --> lookup services      where others find us
+    relays ------> net report --> home relay, public addresses --> lookup services
 
 It is bound in two steps, so that whatever fails can be undone: the constructor binds sockets or
 raises, `start` does the rest, and `close` undoes both.
@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import logging
 import os
-import random
 import socket
 import warnings
 import weakref
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from iroh.address_lookup import AddressLookup, AddressLookupServices, LookupContext, LookupItem
 from iroh.errors import BindError, EndpointClosedError
 from iroh.keylog import keylog_from_environment
-from iroh.magicsock.home import HomeRelay
 from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.socket import MagicSock
 from iroh.magicsock.transports.relay import RelayResolver
@@ -31,11 +29,11 @@ from iroh.network import NetworkCare, is_recoverable
 from iroh.options import EndpointConfig
 from iroh.qlog import qlog_from_environment
 from iroh.quic.api import ServerConfig
+from iroh.reports import NetReports
 from iroh_base import (
     EndpointAddr,
     EndpointData,
     PublicKey,
-    RelayUrl,
     SecretKey,
     TransportAddr,
     Watchable,
@@ -92,6 +90,7 @@ class EndpointCore:
             config.default_binds,
             custom_transports=config.custom_transports,
             path_selector=config.path_selector,
+            tls=config.ca_tls,
         )
         self.engine = EngineDriver(engine, self.sock.send)
         self.engine.candidate_filter = self.sock.is_usable_candidate
@@ -102,6 +101,8 @@ class EndpointCore:
         self.sock.on_addr_changed = self.address_changed
         self.resolver = self._make_resolver()
         self.monitor = NetworkMonitor()
+        parts = config, self.sock, self.engine, self.monitor
+        self.reports = NetReports(*parts, self.address_changed)
         self.network = NetworkCare(
             self.monitor,
             self.sock,
@@ -111,11 +112,8 @@ class EndpointCore:
             ask_report=self._network_changed,
             tell_paths=self._renew_paths,
         )
-        self.home_status: Watchable[RelayStatus | None] = (
-            Watchable(None, self.loop.create_future)
-            if self.sock.relay is None
-            else self.sock.relay.home_status
-        )
+        nobody: Watchable[RelayStatus | None] = Watchable(None, self.loop.create_future)
+        self.home_status = nobody if self.sock.relay is None else self.sock.relay.home_status
 
     def start(self) -> None:
         """Receive, publish, choose a home relay. When it raises, `close` must follow."""
@@ -129,13 +127,18 @@ class EndpointCore:
         self._start_forwarding()
         if config.addr_filter is not None:
             self.services.set_addr_filter(config.addr_filter)
-        self.services.bind(LookupContext(secret_key=self.secret_key, resolver=self.resolver))
+        self.services.bind(
+            LookupContext(
+                secret_key=self.secret_key,
+                resolver=self.resolver,
+                ssl_context=config.ca_tls.ssl_context(),
+            )
+        )
         for service in config.address_lookup:
             self.add_service(service)
         self.publish()
         if self.relay_map is not None:
-            home = HomeRelay(self.relay_map, self._probe, self._set_home, random.random)
-            self._spawn(home.run(), "iroh-home-relay-choice")
+            self._spawn(self.reports.start(self.relay_map).run(), "iroh-net-report")
 
     def show(self, face: object) -> None:
         """Take the public face: it lives as long as we do, until the loop forgets our sockets.
@@ -157,8 +160,9 @@ class EndpointCore:
         except Exception:  # the application's own resolver: its bug must not cost us the network
             logger.exception("the resolver failed to reset")
 
-    def _network_changed(self, _major: bool) -> None:
+    def _network_changed(self, major: bool) -> None:
         self.sock.count_network_change()
+        self.reports.request(major)
         if self.forwarding is not None:
             self.forwarding.network_changed()
 
@@ -167,22 +171,14 @@ class EndpointCore:
             return
         from iroh.port_forwarding import PortForwarding  # late: not every endpoint wants one
 
-        self.forwarding = PortForwarding(self.sock, self.monitor, lambda: None)
+        self.forwarding = PortForwarding(
+            self.sock, self.monitor, lambda: self.reports.request(False)
+        )
         self._spawn(self.forwarding.run(), "iroh-portmap-follow")
 
     def _renew_paths(self, major: bool) -> None:
         local = self.monitor.state.local_addresses
         self.sock.network_changed(major, lambda path: is_recoverable(path, local))
-
-    async def _probe(self, url: RelayUrl) -> float:
-        from iroh_relay.client import probe_latency
-
-        return await probe_latency(str(url), resolver=self._relay_resolver)
-
-    def _set_home(self, url: RelayUrl | None) -> None:
-        assert self.sock.relay is not None
-        self.sock.relay.set_home(url)
-        self.address_changed()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(coroutine, name=name)
@@ -232,6 +228,7 @@ class EndpointCore:
         lookups = LookupMetrics(found.lookups, found.lookups_failed)
         return {
             **snapshot("socket", self.sock.counters()),
+            **snapshot("net_report", self.reports.metrics),
             **snapshot("address_lookup", lookups),
         }
 
@@ -248,6 +245,7 @@ class EndpointCore:
             await self.router.stop()
         self.closing = True
         self._end_monitor()
+        self.reports.close()
         for task in self._tasks:
             task.cancel()
         try:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, overload
 from iroh.core import EndpointCore
 from iroh.errors import EndpointClosedError
 from iroh.metrics import CounterStats
+from iroh.net_report.report import Report
 from iroh.remote_info import RemoteInfo, remote_info
 from iroh.watchers import (
     AddrChangeCallback,
@@ -114,6 +115,17 @@ class EndpointState:
         """
         if not self._core.closing:
             self._core.monitor.rescan()
+
+    def net_report(self) -> Report | None:
+        """Return what the last look at the network found; None before the first, without relays.
+
+        `print(endpoint.net_report())` says it in words.
+        """
+        return self._core.reports.report.get()
+
+    def watch_net_report(self) -> Watcher[Report | None]:
+        """Follow the net reports: at the start, every 20 to 26 s, and when something changed."""
+        return self._core.reports.report.watch()
 
     async def online(self) -> None:
         """Wait until the home relay is connected. Never returns without relays.

@@ -2,13 +2,13 @@
 
     "socket:send_ipv4"  ->  CounterStats(value=1200, description="Bytes sent over IPv4.")
 
-Groups: `socket` (iroh `socket/metrics.rs`) and `address_lookup`. A counter of upstream's that has
-no counterpart here is missing, not 0.
+Groups: `socket` (iroh `socket/metrics.rs`), `net_report` and `address_lookup`. A counter of
+upstream's that has no counterpart here is missing, not 0.
 """
 
 from dataclasses import dataclass, field, fields
 
-__all__ = ["CounterStats", "LookupMetrics", "SocketMetrics", "snapshot"]
+__all__ = ["CounterStats", "LookupMetrics", "NetReportMetrics", "SocketMetrics", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,17 @@ class LookupMetrics:
     lookups_failed: int = _counter("Lookups that ended without a single result.")
 
 
-def snapshot(group: str, counters: SocketMetrics | LookupMetrics) -> dict[str, CounterStats]:
+@dataclass(slots=True)
+class NetReportMetrics:
+    """How often the network was looked at (iroh `net_report/metrics.rs`)."""
+
+    reports: int = _counter("Net reports made, full ones included.")
+    reports_full: int = _counter("Full net reports made.")
+
+
+def snapshot(
+    group: str, counters: SocketMetrics | LookupMetrics | NetReportMetrics
+) -> dict[str, CounterStats]:
     """Return a group's counters as they are now, by "group:name"."""
     return {
         f"{group}:{counter.name}": CounterStats(

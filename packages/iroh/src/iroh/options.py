@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from iroh.ca_tls import CaTlsConfig
 from iroh.errors import ConsumedError
 from iroh.magicsock.binds import Bind, BindOpts, add_bind
 from iroh.magicsock.selector import PathSelector
 from iroh.magicsock.transports.custom import CustomTransport
+from iroh.net_report.config import NetReportConfig
 from iroh.quic.config import TransportConfig
 from iroh.relay_mode import RelayMode
 from iroh_base import AddrFilter, InvalidInputError, SecretKey, SocketAddr, UserData
@@ -62,6 +64,8 @@ class EndpointOptions:
     portmapper: whether the home router is asked to forward a port (PCP, NAT-PMP, UPnP); None leaves
         it to the preset. The environment's IROH_PORTMAPPER=0 forbids it whatever is said here.
     custom_transports: further ways to send datagrams, each for this endpoint alone.
+    net_report: which optional probes of relays are made; None makes all.
+    ca_tls_config: who vouches for relays and other servers; None is the system's authorities.
     """
 
     preset: PresetLike | None = None
@@ -79,11 +83,14 @@ class EndpointOptions:
     transport_config: TransportConfig | None = None
     path_selector: PathSelector | None = None
     custom_transports: Sequence[CustomTransport] = ()
+    net_report: NetReportConfig | None = None
+    ca_tls_config: CaTlsConfig | None = None
 
 
 _SINGLE = (
     *("bind_addr", "secret_key", "alpns", "relay_mode", "dns_resolver", "addr_filter"),
-    *("user_data", "portmapper", "transport_config", "path_selector"),
+    *("user_data", "portmapper", "transport_config", "path_selector", "net_report"),
+    "ca_tls_config",
 )
 """Fields of EndpointOptions that are one value, None or given to the builder's method so named."""
 
@@ -106,6 +113,8 @@ class EndpointConfig:
     transport: TransportConfig = field(default_factory=TransportConfig)
     path_selector: PathSelector | None = None
     custom_transports: list[CustomTransport] = field(default_factory=list)
+    net_report: NetReportConfig = field(default_factory=NetReportConfig)
+    ca_tls: CaTlsConfig = field(default_factory=CaTlsConfig.system)
 
 
 class EndpointBuilder:
@@ -215,6 +224,14 @@ class EndpointBuilder:
         if not isinstance(transport, CustomTransport):
             raise TypeError(f"a custom transport derives from CustomTransport: {transport!r}")
         self.config.custom_transports.append(transport)
+
+    def net_report(self, config: NetReportConfig) -> None:
+        """Choose which optional probes of relays are made."""
+        self.config.net_report = config
+
+    def ca_tls_config(self, config: CaTlsConfig) -> None:
+        """Choose who vouches for relays and other servers that have certificates."""
+        self.config.ca_tls = config
 
     @property
     def config(self) -> EndpointConfig:

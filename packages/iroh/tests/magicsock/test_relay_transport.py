@@ -21,7 +21,9 @@ NO_POINT = bytes([2]) + bytes(31)  # no curve point has this y coordinate
 class Client:
     """What the transport sees of a relay client."""
 
-    def __init__(self, config, _key, *, on_datagrams, on_endpoint_gone, on_idle, resolver) -> None:
+    def __init__(
+        self, config, _key, *, on_datagrams, on_endpoint_gone, on_idle, resolver, ssl_context=None
+    ) -> None:
         self.config = config
         self.on_datagrams = on_datagrams
         self.on_endpoint_gone = on_endpoint_gone

@@ -4,6 +4,7 @@ The subclass hooks into five methods of aioquic 1.7 that are not public; `test_q
 notices when one of them changes its meaning.
 """
 
+import logging
 from typing import Any, Final
 
 from aioquic import tls
@@ -25,6 +26,9 @@ from .observed import (
 
 __all__ = ["QadConnection"]
 
+_logger: Any = logging.getLogger(__name__)
+_logger.setLevel(logging.WARNING)
+
 MAX_CRYPTO: Final = 16_384
 """Bytes of TLS that one client may make us hold, out of order or ahead (noq's crypto buffer);
 aioquic would hold 512 KiB."""
@@ -44,6 +48,8 @@ class QadConnection(QuicConnection):
             original_destination_connection_id=original,
             retry_source_connection_id=retry_source,
         )
+        # aioquic tells of every connection that ends at level INFO: too much for operators.
+        self._logger = _logger
         self._local_max_streams_bidi.value = self._local_max_streams_uni.value = 0
         self._wanted = False
         self._reported: Address | None = None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from iroh.errors import EndpointClosedError
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.waiters import Waiters
-from iroh.quic.api import Connection, Incoming, QuicEndpoint, ServerConfig
+from iroh.quic.api import Connection, Incoming, QuicEndpoint, ServerConfig, WebServer
 from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
 from iroh_base import SocketAddr
@@ -82,6 +82,19 @@ class EngineDriver:
         self._check_open()
         transport = transport or TransportConfig()
         connection = self.engine.connect(remote, peer, alpns, self.now(), transport)
+        return self._adopt(connection, transport)
+
+    def connect_web(
+        self,
+        remote: Address,
+        server: WebServer,
+        alpns: Sequence[bytes],
+        transport: TransportConfig,
+    ) -> ConnectionDriver:
+        """Dial a server that has a certificate. Raises EndpointClosedError."""
+        self.check_thread()
+        self._check_open()
+        connection = self.engine.connect_web(remote, server, alpns, self.now(), transport)
         return self._adopt(connection, transport)
 
     def accept(self, incoming: Incoming, config: ServerConfig) -> ConnectionDriver:

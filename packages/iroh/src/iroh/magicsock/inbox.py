@@ -239,5 +239,6 @@ class Inbox:
         pe.PathStatusChanged: _on_hint,
         pe.RemoteCandidateAdded: _on_hint,
         pe.RemoteCandidateRemoved: _on_hint,
+        pe.ObservedAddressChanged: _on_hint,
         ev.Closed: _on_closed,
     }

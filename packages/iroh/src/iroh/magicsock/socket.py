@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from iroh.ca_tls import CaTlsConfig
 from iroh.magicsock.binds import Bind
 from iroh.magicsock.direct_addrs import DirectAddresses
 from iroh.magicsock.driver import ConnectionDriver
@@ -65,6 +66,7 @@ class MagicSock:
         rng: Callable[[int], bytes] = os.urandom,
         custom_transports: Sequence[CustomTransport] = (),
         path_selector: PathSelector | None = None,
+        tls: CaTlsConfig | None = None,
     ) -> None:
         """Bind the sockets. relay_map None: no relay is ever used. Raises BindError.
 
@@ -78,7 +80,7 @@ class MagicSock:
         self.relay: RelayTransport | None = None
         if relay_map is not None:
             self.relay = RelayTransport(
-                secret_key, relay_map, self.mapped, self._deliver, resolver, metrics
+                secret_key, relay_map, self.mapped, self._deliver, resolver, metrics, tls=tls
             )
         self.custom = CustomTransports(custom_transports, self.mapped, self._deliver, metrics)
         self.dropped_no_transport = 0

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from iroh.ca_tls import CaTlsConfig
 from iroh.magicsock.mapped import MappedAddrs, RelayPathAddr
 from iroh.metrics import SocketMetrics
 from iroh.quic.datagrams import Datagrams
@@ -82,6 +83,7 @@ class RelayTransport:
         resolver: RelayResolver | None = None,
         metrics: SocketMetrics | None = None,
         make_client: MakeClient = _make_client,
+        tls: CaTlsConfig | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.home: RelayUrl | None = None
@@ -96,6 +98,7 @@ class RelayTransport:
         self._deliver = deliver
         self._make_client = make_client
         self._resolver = resolver
+        self._tls = tls or CaTlsConfig.system()
         self._clients: dict[RelayUrl, RelayClient] = {}
         self._routes: dict[bytes, RelayUrl] = {}  # endpoint -> the relay it was last heard over
         self._leaving: dict[asyncio.Task[None], RelayClient] = {}
@@ -211,6 +214,7 @@ class RelayTransport:
             on_endpoint_gone=on_endpoint_gone,
             on_idle=on_idle,
             resolver=self._resolver,
+            ssl_context=self._tls.ssl_context(),
         )
         self._clients[url] = client
         client.start()
