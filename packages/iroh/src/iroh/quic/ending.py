@@ -86,6 +86,8 @@ class Ending:
 
     def _end(self, reason: CloseReason, what: int, now: float) -> None:
         p = self._p
+        if p.stage == st.DRAINED:
+            return  # a second stateless reset in one batch
         p.stage = st.step(p.stage, what)
         if self.reason is None:
             self.reason = reason

@@ -9,6 +9,7 @@ from iroh.quic import errors as err
 from iroh.quic import frames as f
 from iroh.quic import packet as pk
 from iroh.quic.datagrams import Datagrams
+from iroh.quic.events import Closed, Drained
 from iroh.quic.keys import seal_run
 from iroh.quic.limits import Limits
 from iroh_base import SocketAddr
@@ -213,6 +214,16 @@ def test_a_stateless_reset_with_one_wrong_bit():
     arena.must_live()
     arena.throw(reset_of(token))
     assert isinstance(arena.victim.close_reason, err.Reset)
+    arena.must_serve_friend()
+
+
+def test_the_same_stateless_reset_twice_at_once():
+    """Found by the simulation: the end was told twice."""
+    arena = Arena(by_server=True)
+    (token, *_) = arena.victim._p.mp.remote_cids.reset_tokens()
+    arena.victim_node.take([Datagrams(EVIL, reset_of(token) * 3, len(reset_of(token)))])
+    arena.victim_node.work()
+    assert arena.victim_node.told[Drained] == arena.victim_node.told[Closed] == 1
     arena.must_serve_friend()
 
 
