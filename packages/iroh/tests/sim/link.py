@@ -20,6 +20,8 @@ class Conditions:
     """How a link is at present. Probabilities are per datagram, times in seconds, sizes in bytes.
 
     jitter: up to so much is added to the delay; order is kept.
+    loss_run: mean length, in datagrams, of a run of losses whose share is `loss` in the long run
+        (Gilbert's model, as quic-interop-runner has it); 0 for losses that know nothing of others.
     burst: probability that a burst of losses begins; burst_length: its mean duration. (Not a number
         of datagrams: a sender that backs off would never see the end of it.)
     reorder: probability of arriving `reorder_by` later, overtaken by others.
@@ -32,6 +34,7 @@ class Conditions:
     delay: float = 0.01
     jitter: float = 0.0
     loss: float = 0.0
+    loss_run: float = 0.0
     burst: float = 0.0
     burst_length: float = 0.05
     reorder: float = 0.0
@@ -66,6 +69,7 @@ class Link:
         self.fates: Counter[str] = Counter()
         self.busy_until = 0.0
         self._rng = rng
+        self._losing = False
         self._burst_until = 0.0
         self._last_arrival = 0.0
 
@@ -111,7 +115,15 @@ class Link:
             return "burst"
         if now < self._burst_until:
             return "burst"
-        return "lost" if self._chance(conditions.loss) else None
+        return "lost" if self._is_lost(conditions) else None
+
+    def _is_lost(self, conditions: Conditions) -> bool:
+        if not conditions.loss_run:
+            return self._chance(conditions.loss)
+        leave = 1.0 / conditions.loss_run
+        enter = leave * conditions.loss / (1.0 - conditions.loss)
+        self._losing = not self._chance(leave) if self._losing else self._chance(enter)
+        return self._losing
 
     def _flip(self, data: bytes) -> bytes:
         bit = self._rng.randrange(len(data) * 8)

@@ -234,3 +234,13 @@ def test_ecn_stays_on_where_it_works(kinds):
     path = pair.client.connection._p.paths.get(0).recovery.path
     assert path.ecn
     assert not path.ecn_unproven
+
+
+def test_the_mtu_is_found_while_there_is_always_more_to_send(kinds):
+    if kinds.client.name != "multipath":
+        return
+    pair = connect(kinds, Conditions(delay=0.02, rate=1e6))
+    pair.traffic.send(0, 1_000_000)
+    pair.sim.run(lambda: pair.traffic.received > 400_000)
+    assert pair.client.connection.paths()[0].stats.current_mtu == 1452
+    pair.transfer(MOST_SECONDS)

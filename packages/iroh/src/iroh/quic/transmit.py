@@ -379,10 +379,14 @@ class Transmitter:
             packet.add_stream(half, half.stream_id, *piece)
 
     def _send_mtu_probe(self, path: "Path", cid: bytes, out: list[Datagrams], now: float) -> None:
-        """Try whether larger datagrams pass, when there is room for one."""
+        """Try whether larger datagrams pass.
+
+        One at a time, whatever the window and the pacer say: a sender that has always more to send
+        would never find out.
+        """
         p = self._p
         size = path.mtud.next_probe(now)
-        if not size or self._room(path, now) < size or p.keys is None:
+        if not size or not path.can_send(size) or p.keys is None:
             return
         packet = build.Packet(size - build.short_overhead(cid))
         packet.add(Ping().encode())
