@@ -229,10 +229,14 @@ def apt_get(session: nox.Session, wanted: dict[str, str]) -> None:
 
 @nox.session
 def reliability(session: nox.Session) -> None:
-    """An evil QUIC peer, then a million mutated inputs: nox -s reliability -- --count 10000000."""
-    install_workspace(session, *TEST)
-    session.run("pytest", "-q", "packages/iroh/tests/quic/hostile")
-    session.run("python", "tools/reliability/hostile_bytes.py", *session.posargs)
+    """Ours and the Rust endpoint under attack, bad links, a million mutated inputs.
+
+    nox -s reliability -- --count 10000000 --write
+    """
+    rust = rust_python(session)
+    install_workspace(session, *TEST, *BENCH)
+    env = {"IROH_RUST_PYTHON": str(rust), "PYTHONPATH": str(ROOT / "tools")}
+    session.run("python", "-P", "-m", "reliability", *session.posargs, env=env)
 
 
 @nox.session

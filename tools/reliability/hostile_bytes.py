@@ -1,6 +1,6 @@
 """Mutated bytes against every decoder and the engine: nothing but our own errors may come out.
 
-    python tools/reliability/hostile_bytes.py [--count 1000000] [--seed N]
+    python tools/reliability/hostile_bytes.py [--count 1000000] [--seed N] [--write]
 
     target       share  what is mutated                            may raise
     ---------    -----  -----------------------------------------  --------------------------
@@ -438,15 +438,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Mutated bytes against all decoders.")
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--write", action="store_true", help="renew docs/reliability.md")
     options = parser.parse_args(arguments)
     scores = all_targets(options.count, options.seed)
     foreign = sum(len(score.foreign) for score in scores)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(
+    total = (
         f"hostile bytes: {sum(score.inputs for score in scores)} inputs, {foreign} foreign "
         f"exceptions, {sum(score.seconds for score in scores):.0f} s, peak {peak} MB, "
         f"seed {options.seed}"
     )
+    print(total)
+    if options.write:
+        from reliability import report  # late: a program of its own must not need the others
+
+        report.write("bytes", "\n".join(f"- {line}" for line in (*scores, total)))
     return 1 if foreign else 0
 
 

@@ -178,7 +178,43 @@ class Net:
             self.settle()
 
 
-class Arena(Net):
+class Sealer:
+    """Makes packets with the keys of the evil peer, whatever they say."""
+
+    evil: Connection
+
+    def seal(
+        self,
+        payload: bytes,
+        *,
+        path_id: int = 0,
+        bits: int = 0,
+        pn: int | None = None,
+        cid: bytes | None = None,
+    ) -> bytes:
+        """A 1-RTT packet of the evil peer's. bits: set in its first byte."""
+        p = self.evil._p
+        path = p.paths.get(path_id) or p.paths.get(0)
+        if pn is None:
+            pn = path.recovery.next_pn()
+        cid = cid or p.mp.remote_cids.active(path_id) or p.mp.remote_cids.active(0)
+        header = pk.short_header(p.keys.send_bit | bits, cid, pn, 4)
+        return seal_packet(p.keys.send, p.keys.send_hp, header, pn, payload, path_id)
+
+    def seal_long(self, epoch: int, payload: bytes, *, bits: int = 0, size: int = 0) -> bytes:
+        """An Initial or Handshake packet of the evil peer's, padded to `size` bytes."""
+        p = self.evil._p
+        level = p.levels[epoch]
+        pn = level.recovery.next_pn()
+        cids = (p.mp.remote_cids.active(0), p.source_cid)
+        overhead = pk.long_overhead(EPOCH_KIND[epoch], *cids)
+        payload += bytes(max(0, size - overhead - len(payload)))
+        header = pk.long_header(EPOCH_KIND[epoch], *cids, pn, 4, len(payload))
+        header = bytes((header[0] | bits,)) + header[1:]
+        return seal_packet(level.send_key, level.send_hp, header, pn, payload)
+
+
+class Arena(Sealer, Net):
     """A victim, an evil peer and a friend of the victim's, connected or about to be.
 
     by_server: the evil peer is the server and the victim dials it.
@@ -187,7 +223,6 @@ class Arena(Net):
     twist: see `twisted`; only for the evil peer.
     """
 
-    evil: Connection
     victim: Connection
 
     def __init__(
@@ -238,38 +273,6 @@ class Arena(Net):
         """Deliver the evil client's first flight: the victim has a connection then."""
         self.carry(EVIL, self.evil_node.work())
         self.victim = self.victim_node.connections[-1]
-
-    # -- sealing -------------------------------------------------------------------------------
-
-    def seal(
-        self,
-        payload: bytes,
-        *,
-        path_id: int = 0,
-        bits: int = 0,
-        pn: int | None = None,
-        cid: bytes | None = None,
-    ) -> bytes:
-        """A 1-RTT packet of the evil peer's. bits: set in its first byte."""
-        p = self.evil._p
-        path = p.paths.get(path_id) or p.paths.get(0)
-        if pn is None:
-            pn = path.recovery.next_pn()
-        cid = cid or p.mp.remote_cids.active(path_id) or p.mp.remote_cids.active(0)
-        header = pk.short_header(p.keys.send_bit | bits, cid, pn, 4)
-        return seal_packet(p.keys.send, p.keys.send_hp, header, pn, payload, path_id)
-
-    def seal_long(self, epoch: int, payload: bytes, *, bits: int = 0, size: int = 0) -> bytes:
-        """An Initial or Handshake packet of the evil peer's, padded to `size` bytes."""
-        p = self.evil._p
-        level = p.levels[epoch]
-        pn = level.recovery.next_pn()
-        cids = (p.mp.remote_cids.active(0), p.source_cid)
-        overhead = pk.long_overhead(EPOCH_KIND[epoch], *cids)
-        payload += bytes(max(0, size - overhead - len(payload)))
-        header = pk.long_header(EPOCH_KIND[epoch], *cids, pn, 4, len(payload))
-        header = bytes((header[0] | bits,)) + header[1:]
-        return seal_packet(level.send_key, level.send_hp, header, pn, payload)
 
     # -- striking ------------------------------------------------------------------------------
 
