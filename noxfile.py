@@ -186,6 +186,8 @@ def natlab(session: nox.Session) -> None:
     install_workspace(session, *TEST)
     env = {"IROH_RUST_PYTHON": str(rust), "PYTHONPATH": str(ROOT / "tools")}
     session.run("python", "-P", "-m", "natlab", *session.posargs, env=env)
+    if not session.posargs:
+        session.run("pytest", "tools/natlab", env=env)
 
 
 @nox.session

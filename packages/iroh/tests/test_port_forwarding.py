@@ -24,7 +24,7 @@ class Gateway:
         self.mapped: list[int] = []
         self.released: list[int] = []
 
-    def protocols(self, router: Router, _now):
+    def protocols(self, router: Router):
         self.routers.append(router)
         return [self]
 

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iroh.portmap import nat_pmp, pcp
-from iroh.portmap.epoch import Epoch
 from iroh.portmap.errors import PortmapError, RefusedError
 from iroh.portmap.mapping import external_addr
 
@@ -86,31 +85,3 @@ def test_external_addresses() -> None:
     assert external_addr("192.168.1.1", 80).port == 80  # of the outer one of two NATs
     with pytest.raises(PortmapError):
         external_addr("203.0.113.1", 0)
-
-
-# -- the gateway's epoch -----------------------------------------------------------------------
-
-
-def test_an_epoch_that_goes_on() -> None:
-    epoch = Epoch()
-    assert epoch.hear(1000, 0.0)
-    assert epoch.hear(1000, 0.4)
-    assert epoch.hear(1060, 60.0)
-    assert epoch.hear(4480, 3660.0)  # its clock is 5 % slow
-    assert epoch.hear(4479, 3660.5)
-
-
-def test_an_epoch_that_went_back() -> None:
-    epoch = Epoch()
-    epoch.hear(1000, 0.0)
-    assert not epoch.hear(3, 60.0)
-    assert epoch.hear(63, 120.0)
-    assert not epoch.hear(64, 1120.0)  # restarted, and up for about as long as before
-    assert not epoch.hear(90_000, 1130.0)  # another gateway
-
-
-@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.floats(0, 1e6))))
-def test_epochs_of_any_kind(heard) -> None:
-    epoch = Epoch()
-    for value, now in heard:
-        epoch.hear(value, now)

@@ -54,7 +54,7 @@ class Bench:
         self.log: list[str] = []
         self.mapper = PortMapper(lambda: self.router, self.protocols, self.timers)
 
-    def protocols(self, router: Router, _now) -> list[FakeProtocol]:
+    def protocols(self, router: Router) -> list[FakeProtocol]:
         return [FakeProtocol(self, name, router) for name in ("PCP", "NAT-PMP", "UPnP")]
 
     async def settle(self) -> list[str]:

@@ -38,7 +38,7 @@ _RESULTS = {
 
 
 class ExternalAddress(NamedTuple):
-    """The gateway's address on its other side; epoch: seconds since it forgot its mappings."""
+    """The gateway's address on its other side; epoch: seconds since it had no mappings."""
 
     epoch: int
     ip: str

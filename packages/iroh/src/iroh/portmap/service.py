@@ -45,9 +45,9 @@ class PortmapCounters:
     external_address_updated: int = 0
 
 
-def protocols_of(router: Router, now: Callable[[], float]) -> list[PortProtocol]:
+def protocols_of(router: Router) -> list[PortProtocol]:
     """Return the three protocols, the preferred first."""
-    return [Pcp(router, now, os.urandom), NatPmp(router, now), Upnp(router, random.randrange)]
+    return [Pcp(router, os.urandom), NatPmp(router), Upnp(router, random.randrange)]
 
 
 @dataclass(slots=True)
@@ -66,9 +66,7 @@ class PortMapper:
     def __init__(
         self,
         router: Callable[[], Router | None],
-        make_protocols: Callable[
-            [Router, Callable[[], float]], Sequence[PortProtocol]
-        ] = protocols_of,
+        make_protocols: Callable[[Router], Sequence[PortProtocol]] = protocols_of,
         timers: Timers | None = None,
     ) -> None:
         """router() tells the present gateway, None where there is none: then nothing is sent."""
@@ -184,7 +182,7 @@ class PortMapper:
 
     async def _get(self, router: Router, port: int, wanted: SocketAddr | None) -> None:
         self.counters.attempts += 1
-        protocols = self._make_protocols(router, self._timers.time)
+        protocols = self._make_protocols(router)
         probes = [self._loop.create_task(_try(protocol)) for protocol in protocols]
         try:
             for protocol, probe in zip(protocols, probes, strict=True):
