@@ -169,10 +169,11 @@ async def test_another_external_port_is_told(bench) -> None:
 async def test_failures_are_put_off_longer_and_longer(bench) -> None:
     bench.speaks = set()
     bench.mapper.update_local_port(4567)
-    for _ in range(3600):  # asked each second, for an hour
+    for second in range(3600):
         await bench.settle()
         bench.timers.advance(1)
-        bench.mapper.procure()
+        if second % 7 == 0:
+            bench.mapper.procure()  # too early, unless it is time anyway
     await bench.settle()
     # after 0, 5, 15, 35, 75, 155, 315, 635 s and then every 10 min
     assert bench.mapper.counters.attempts == 12

@@ -4,8 +4,8 @@
     mapping              renewed after half its lifetime, looked after every 2 min
     lost, or elsewhere   got anew, the same external port if possible (gateway restarted, its
                          address changed, ours changed, another network)
-    nothing to be had    asked again when `procure` is called, after 5 s, 10 s ... 10 min at the
-                         earliest; a change of network starts that over
+    nothing to be had    asked again after 5 s, 10 s ... 10 min; a change of network starts that
+                         over (upstream asks before each net report, every 25 s or so)
 
 At most one task runs. Everything here may fail without harm: the endpoint then has other ways.
 """
@@ -99,7 +99,8 @@ class PortMapper:
 
     def procure(self) -> None:
         """Get a mapping if there is none and it is not too early to ask again."""
-        if self._held is None and self._timers.time() >= self._not_before:
+        idle = self._held is None and self._task is None
+        if idle and self._timers.time() >= self._not_before:
             self._run()
 
     def _start_over(self) -> None:
@@ -144,10 +145,14 @@ class PortMapper:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        now = self._timers.time()
         if self._held is not None:
-            due = min(self._renew_at, self._timers.time() + CHECK_INTERVAL, self._held.expires)
-            delay = max(due - self._timers.time(), 0.0)
-            self._timer = self._timers.call_later(delay, self._run)
+            due = min(self._renew_at, now + CHECK_INTERVAL, self._held.expires)
+        elif self._not_before > now:
+            due = self._not_before
+        else:
+            return  # nothing is wanted, or there is nobody to ask
+        self._timer = self._timers.call_later(max(due - now, 0.0), self._run)
 
     async def _work(self) -> None:
         router, port, held = self._router(), self._port, self._held
