@@ -226,6 +226,13 @@ def apt_get(session: nox.Session, wanted: dict[str, str]) -> None:
     session.run(*command, external=True, silent=True, env=env)
 
 
+@nox.session
+def rust_relay(session: nox.Session) -> None:
+    """Net reports, ours and Rust's on each other's relays: see tools/rust_peer/README.md."""
+    install_workspace(session)
+    session.run("python", "tools/rust_peer/check.py", *session.posargs)
+
+
 # -- against hostile peers ---------------------------------------------------------------------
 
 

@@ -44,6 +44,7 @@ class NetReports:
         self._monitor = monitor
         self._address_changed = address_changed
         self._reporter: NetReporter | None = None
+        sock.report = self.report.get
 
     def start(self, relay_map: RelayMap) -> "NetReporter":
         """Make the reporter; whoever called runs it."""

@@ -98,6 +98,14 @@ def test_the_best_latency_counts() -> None:
         (
             Report(),
             [
+                "UDP: not tried; no relay offers address discovery",
+                "home relay: none",
+                "no relay answered",
+            ],
+        ),
+        (
+            Report(udp_probed=True),
+            [
                 "UDP: no answer from any relay; it may be blocked",
                 "IPv4: no answer",
                 "IPv6: no answer",
@@ -107,6 +115,7 @@ def test_the_best_latency_counts() -> None:
         ),
         (
             Report(
+                udp_probed=True,
                 udp_v4=True,
                 global_v4=HERE,
                 mapping_varies_by_dest_ipv4=True,
@@ -132,9 +141,9 @@ def test_in_words(report: Report, lines: list[str]) -> None:
 
 
 def test_more_words() -> None:
-    mild = Report(udp_v6=True, global_v6=HERE6, mapping_varies_by_dest_ipv6=False)
+    mild = Report(udp_probed=True, udp_v6=True, global_v6=HERE6, mapping_varies_by_dest_ipv6=False)
     assert "looks the same from everywhere" in str(mild)
     assert "IPv6: public address [2001:db8::7]:7000, the same for all" in str(mild)
-    one = Report(udp_v4=True, global_v4=HERE, captive_portal=True)
+    one = Report(udp_probed=True, udp_v4=True, global_v4=HERE, captive_portal=True)
     assert "one relay alone cannot tell" in str(one)
     assert "captive portal: yes" in str(one)

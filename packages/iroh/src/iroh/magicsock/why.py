@@ -28,7 +28,7 @@ class Facts:
     """What is known about a connection and its ends.
 
     relayed: only relays carry it. has_udp: we have a UDP socket. multipath, nat_traversal: both
-    ends speak it. own, peers: where either may be reached. reported: there is a net report.
+    ends speak it. own, peers: where either may be reached. reported: relays were asked over UDP.
     udp_works: a relay answered over UDP. public: some address of ours seen by a relay or mapped.
     varies: our NAT gives every destination another port; None while unknown.
     punches: we start the rounds. rounds: so far. seconds: since the handshake.
@@ -67,7 +67,7 @@ def gather(
         nat_traversal=traverses,
         own=tuple(direct.get()),
         peers=tuple(commands.peer_candidates()) if commands is not None and traverses else (),
-        reported=report is not None,
+        reported=bool(getattr(report, "udp_probed", False)),
         udp_works=bool(getattr(report, "udp_v4", False) or getattr(report, "udp_v6", False)),
         public=any(public) or any(map(_is_public, direct.get())),
         varies=varies,

@@ -31,6 +31,7 @@ class Draft:
     def __init__(self, *, full: bool) -> None:
         self.full = full
         self.captive_portal: bool | None = None
+        self._udp_probed = False
         self._pending: dict[Probe, set[RelayUrl]] = {probe: set() for probe in Probe}
         self._latency: dict[RelayUrl, dict[Probe, float]] = {}
         self._global: dict[Probe, SocketAddr] = {}
@@ -40,12 +41,14 @@ class Draft:
 
     def started(self, probe: Probe, relay: RelayUrl) -> None:
         """A probe is on its way."""
+        self._udp_probed |= probe in QAD_PROBES
         self._pending[probe].add(relay)
 
     def answered(
         self, probe: Probe, relay: RelayUrl, latency: float, addr: SocketAddr | None = None
     ) -> None:
         """A relay answered; addr: how it sees us."""
+        self._udp_probed |= probe in QAD_PROBES
         self._pending[probe].discard(relay)
         mine = self._latency.setdefault(relay, {})
         mine[probe] = min(latency, mine.get(probe, latency))
@@ -120,6 +123,7 @@ class Draft:
             if varies_v6 is None:
                 varies_v6 = last.mapping_varies_by_dest_ipv6
         return Report(
+            udp_probed=self._udp_probed,
             udp_v4=self.answers(v4) > 0,
             udp_v6=self.answers(v6) > 0,
             global_v4=self._global.get(v4),

@@ -21,6 +21,8 @@ class Probe(enum.Enum):
 class Report:
     """What the last look at the network found (upstream `Report`). Do not change the mappings."""
 
+    udp_probed: bool = False
+    """Whether any relay was asked over UDP; if not, the fields about UDP mean nothing (ours)."""
     udp_v4: bool = False
     """A relay answered over UDP and IPv4."""
     udp_v6: bool = False
@@ -60,9 +62,12 @@ class Report:
         """Say it in words, one fact a line."""
         lines = [
             _udp_line(self),
-            _family_line("IPv4", self.udp_v4, self.global_v4, self.mapping_varies_by_dest_ipv4),
-            _family_line("IPv6", self.udp_v6, self.global_v6, self.mapping_varies_by_dest_ipv6),
         ]
+        if self.udp_probed:
+            lines += [
+                _family_line("IPv4", self.udp_v4, self.global_v4, self.mapping_varies_by_dest_ipv4),
+                _family_line("IPv6", self.udp_v6, self.global_v6, self.mapping_varies_by_dest_ipv6),
+            ]
         home = self.preferred_relay
         lines.append("home relay: " + ("none" if home is None else str(home)))
         lines += [_relay_line(url, probes) for url, probes in sorted(self.relay_latency.items())]
@@ -78,6 +83,8 @@ class Report:
 
 
 def _udp_line(report: Report) -> str:
+    if not report.udp_probed:
+        return "UDP: not tried; no relay offers address discovery"
     if not report.has_udp():
         return "UDP: no answer from any relay; it may be blocked"
     match report.mapping_varies_by_dest():

@@ -55,7 +55,7 @@ def test_facts_come_from_the_remote_and_the_report() -> None:
     )
     commands_of(connection).remote = [A, B]
     net.clock.advance(7)
-    report = type("Report", (), {"udp_v4": True, "udp_v6": False})
+    report = type("Report", (), {"udp_probed": True, "udp_v4": True, "udp_v6": False})
     report.mapping_varies_by_dest_ipv4 = True
     assert explain(connection, True, report) == (
         "our NAT is symmetric: it gives every destination another port; no relay has told us our "
