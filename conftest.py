@@ -13,8 +13,12 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
+
+hypothesis.settings.register_profile("workspace", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("workspace")
 
 os.environ["IROH_PORTMAPPER"] = "0"  # a test never talks to this machine's router
 

@@ -2,6 +2,7 @@
 
     state          message -> next state
     HELLO          ClientHello -> CERTIFICATE, FINISHED when resumed; our whole flight leaves
+                   ClientHello without our share -> HELLO, once; HelloRetryRequest leaves
     CERTIFICATE    Certificate -> VERIFY
     VERIFY         CertificateVerify -> FINISHED
     FINISHED       Finished -> AFTER; NewSessionTicket leaves, twice
@@ -11,10 +12,14 @@
                                      and early data that is fresh    0-RTT keys
                                  <-- ServerHello [psk], EncryptedExtensions [early_data], Finished
 
+A client that offers one of our groups, but no key share of it, is asked for another ClientHello
+(RFC 8446 section 4.1.4); both and the request stand in the transcript as the client has it.
+
 Early data is taken only when everything speaks for it; else the handshake is a full one, which the
 client takes for a rejection.
 """
 
+import hashlib
 import hmac
 import os
 from functools import lru_cache
@@ -30,7 +35,7 @@ from iroh.quic.tls.alerts import Alert
 from iroh.quic.tls.context import NO_ALPN, NO_KEY, WRONG_KIND, Context, Settings, State
 from iroh.quic.tls.crypto_stream import CRYPTO
 from iroh.quic.tls.early_data import limits_shrank
-from iroh.quic.tls.schedule import SUITES, Schedule
+from iroh.quic.tls.schedule import DIGESTS, SUITES, Schedule
 from iroh.quic.tls.tickets import Ticket, TicketStore
 
 TICKETS = 2
@@ -58,6 +63,12 @@ def _ask_and_show(schemes: tuple[int, ...], entries: tuple[bytes, ...]) -> bytes
     return request + ms.encode_certificate(b"", entries)
 
 
+def _server_hello(random: bytes, suite: int, extensions: ms.Extensions) -> bytes:
+    """Write a ServerHello, or the HelloRetryRequest that differs by its random."""
+    start = ms.LEGACY_VERSION + random + b"\x00" + suite.to_bytes(2, "big") + b"\x00"
+    return ms.message(ms.SERVER_HELLO, start + ms.encode_extensions(extensions))
+
+
 class ServerContext(Context):
     """The server's end. store: None gives no tickets and takes none.
 
@@ -77,6 +88,8 @@ class ServerContext(Context):
         self._store = store
         self._offered_age = 0
         self._takes_tickets = False
+        self._retried: tuple[int, int] | None = None  # suite and group of our HelloRetryRequest
+        self._before = b""  # what stands before the second ClientHello in the transcript
         self._following = b""  # the client's 1-RTT secret, until its Finished has come
 
     def following_secret(self) -> bytes | None:
@@ -93,12 +106,15 @@ class ServerContext(Context):
         suite = next((suite for suite in self.suites if suite in client.suites), None)
         if suite is None:
             raise Alert(al.HANDSHAKE_FAILURE, "No supported cipher suite")
-        group, share = self._choose_share(extensions)
+        group, share = self._choose_share(extensions, suite)
+        if share is None:
+            self._ask_again(message, suite, group)
+            return
         selected = self._resume(message, extensions, suite)
         schedule = self.schedule
         if schedule is None:
             schedule = self.schedule = Schedule(suite)
-            schedule.update(message)
+            schedule.update(self._before + message)
         try:
             public, shared = gr.answer(group, share)
         except ValueError as error:
@@ -106,9 +122,7 @@ class ServerContext(Context):
         answer = {ms.SUPPORTED_VERSIONS: ms.TLS_1_3, ms.KEY_SHARE: ms.encode_share(group, public)}
         if selected:
             answer[ms.PRE_SHARED_KEY] = b"\x00\x00"
-        start = ms.LEGACY_VERSION + os.urandom(32) + b"\x00" + suite.to_bytes(2, "big") + b"\x00"
-        hello = ms.message(ms.SERVER_HELLO, start + ms.encode_extensions(answer))
-        self._send(INITIAL, self._add(hello))
+        self._send(INITIAL, self._add(_server_hello(os.urandom(32), suite, answer)))
         self._start_handshake_keys(shared)
         self._send_flight()
 
@@ -141,15 +155,36 @@ class ServerContext(Context):
         if self.peer_params is None:
             raise Alert(al.MISSING_EXTENSION, "transport parameters missing")
 
-    def _choose_share(self, extensions: ms.Extensions) -> tuple[int, bytes]:
+    def _choose_share(self, extensions: ms.Extensions, suite: int) -> tuple[int, bytes | None]:
+        """Give the group and the client's share of it, None when it has to be asked for."""
         data = extensions.get(ms.KEY_SHARE)
         if data is None:
             raise Alert(al.MISSING_EXTENSION, "ClientHello has no key share")
         shares = dict(reversed(ms.decode_shares(data)))
+        if self._retried is not None:
+            group = self._retried[1]
+            if self._retried != (suite, group) or list(shares) != [group]:
+                reason = "the second ClientHello is not what was asked for"
+                raise Alert(al.ILLEGAL_PARAMETER, reason)
+            return group, shares[group]
         for group in self.groups:
             if group in shares:
                 return group, shares[group]
+        offered = ms.numbers(extensions.get(ms.SUPPORTED_GROUPS), 2)
+        for group in self.groups:
+            if group in offered:
+                return group, None
         raise Alert(al.HANDSHAKE_FAILURE, "No supported key share")
+
+    def _ask_again(self, message: bytes, suite: int, group: int) -> None:
+        """Send a HelloRetryRequest."""
+        self._retried = (suite, group)
+        self.early_data_offered = False  # RFC 8446 section 4.2.10
+        answer = {ms.SUPPORTED_VERSIONS: ms.TLS_1_3, ms.KEY_SHARE: group.to_bytes(2, "big")}
+        request = _server_hello(ms.RETRY_RANDOM, suite, answer)
+        first = hashlib.new(DIGESTS[suite], message).digest()
+        self._before = ms.message(ms.MESSAGE_HASH, first) + request
+        self._send(INITIAL, request)
 
     # -- resumption ----------------------------------------------------------------------------
 
@@ -166,7 +201,7 @@ class ServerContext(Context):
         if ticket is None or ticket.cipher_suite != suite:
             return False
         schedule = Schedule(suite, ticket.secret)
-        schedule.update(message[: -offer.binders_size])
+        schedule.update(self._before + message[: -offer.binders_size])
         if not hmac.compare_digest(offer.binders[0], schedule.binder(schedule.transcript())):
             raise Alert(al.DECRYPT_ERROR, "the binder of a ticket is wrong")
         schedule.update(message[-offer.binders_size :])
