@@ -2,7 +2,8 @@
 
 A path that may recover is nudged: new connection id, PING, and its local address is learned anew.
 One that cannot is replaced by a new path to the same address: the old one goes first, unless it
-is the last. A server cannot open paths, so its own are always nudged.
+is the last. A server cannot open paths: it only gives the old one up, unless it is the last, and so
+its client learns at once what its own timers would tell it after fifteen seconds.
 """
 
 from collections.abc import Callable
@@ -27,8 +28,7 @@ def on_network_change(
     is_recoverable is asked before the path's local address is forgotten.
     """
     live = list(paths)
-    can_replace = paths.is_client and paths.ids.enabled
-    lost = [path for path in live if can_replace and not is_recoverable(path)]
+    lost = [path for path in live if paths.ids.enabled and not is_recoverable(path)]
     for path in live:
         path.local = None
     open_first = len(lost) == len(live)

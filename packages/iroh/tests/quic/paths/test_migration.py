@@ -234,6 +234,20 @@ def test_lost_paths_are_replaced_the_last_one_after_its_successor(world):
     assert [p.path_id for p in world.client.mp.paths] == [3, 4]
 
 
+def test_a_server_gives_up_what_it_cannot_replace_but_for_the_last(world):
+    world.open(SERVER, CLIENT_2)
+    world.settle()
+    world.server.events()
+    assert change(world.server, lambda path: path.path_id == 0) == [0]
+    assert [p.path_id for p in world.server.mp.paths] == [0]
+    (event,) = world.server.events()
+    assert event.reason is AbandonReason.NETWORK_CHANGE
+    world.settle()
+    assert [p.path_id for p in world.client.mp.paths] == [0]
+    assert change(world.server, lambda path: False) == [0]
+    assert [p.path_id for p in world.server.mp.paths] == [0]
+
+
 def test_a_path_that_cannot_be_replaced_is_nudged(world):
     for _ in range(1, 8):
         world.open(SERVER, CLIENT_2)
