@@ -47,6 +47,7 @@ from iroh_relay.protos.errors import RelayProtocolError
 from iroh_relay.protos.forward import inspect
 from iroh_relay.protos.handshake import ClientHandshake, ServerHandshake
 from iroh_relay.protos.versions import ProtocolVersion
+from reliability.hostile_web import decode_web, web_seeds
 
 ALPN = b"fuzz/1"
 KEYS = [SecretKey.from_bytes(bytes([n]) * 32) for n in (1, 2)]
@@ -419,10 +420,11 @@ def all_targets(count: int, seed: int) -> list[Score]:
         ("frames", 40, decode_frames, frame_seeds()),
         ("headers", 20, decode_headers, header_seeds()),
         ("parameters", 15, decode_parameters, parameter_seeds()),
-        ("relay", 18, decode_relay, relay_seeds()),
+        ("relay", 17, decode_relay, relay_seeds()),
         ("datagrams", 4, noise.on_datagram, noise.tap),
         ("payloads", 2, evil.on_payload, frame_seeds()),
         ("tls", 1, decode_tls, tls_seeds()),
+        ("web tls", 1, decode_web, web_seeds()),
     ]
     scores = []
     for name, share, target, seeds in targets:

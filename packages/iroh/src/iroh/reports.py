@@ -45,6 +45,8 @@ class NetReports:
         self._address_changed = address_changed
         self._reporter: NetReporter | None = None
         sock.report = self.report.get
+        if sock.relay is not None:
+            sock.relay.prefer_ipv6 = self._has_ipv6
 
     def start(self, relay_map: RelayMap) -> "NetReporter":
         """Make the reporter; whoever called runs it."""
@@ -90,6 +92,11 @@ class NetReports:
             (alone or state.have_v4) and True in bound,
             (alone or state.have_v6) and False in bound,
         )
+
+    def _has_ipv6(self) -> bool:
+        """Whether the last report saw IPv6 work (iroh `ipv6_reported`)."""
+        report = self.report.get()
+        return report is not None and report.udp_v6
 
     def _home_is_connected(self) -> bool:
         relay = self._sock.relay

@@ -22,7 +22,7 @@ class Client:
     """What the transport sees of a relay client."""
 
     def __init__(
-        self, config, _key, *, on_datagrams, on_endpoint_gone, on_idle, resolver, ssl_context=None
+        self, config, _key, *, on_datagrams, on_endpoint_gone, on_idle, resolver, **_settings
     ) -> None:
         self.config = config
         self.on_datagrams = on_datagrams

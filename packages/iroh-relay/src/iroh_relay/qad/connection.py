@@ -32,6 +32,9 @@ _logger.setLevel(logging.WARNING)
 MAX_CRYPTO: Final = 16_384
 """Bytes of TLS that one client may make us hold, out of order or ahead (noq's crypto buffer);
 aioquic would hold 512 KiB."""
+_TLS_EPOCHS: Final = (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE, tls.Epoch.ONE_RTT)
+_LATE_TLS: Final = 256
+"""Bytes for TLS messages after the handshake; a server without tickets has none to send."""
 MAX_REPORTS: Final = 1024
 """Reports on one connection. A client whose address changes this often is closed: every change
 makes us send, to wherever it pretends to be."""
@@ -59,6 +62,10 @@ class QadConnection(QuicConnection):
     def reports(self) -> int:
         """How many OBSERVED_ADDRESS frames were sent."""
         return self._next_seq
+
+    def settle(self) -> None:
+        """Let go of what only the handshake needed: aioquic's three TLS buffers of 16 KiB."""
+        self._crypto_buffers = {epoch: Buffer(capacity=_LATE_TLS) for epoch in _TLS_EPOCHS}
 
     def _serialize_transport_parameters(self) -> bytes:
         return super()._serialize_transport_parameters() + encode_role(SENDS)

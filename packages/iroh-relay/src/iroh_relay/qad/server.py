@@ -293,6 +293,7 @@ class QadServer(asyncio.DatagramProtocol):
                 self._clients.pop(event.connection_id, None)
             elif isinstance(event, events.HandshakeCompleted):
                 client.complete = True
+                connection.settle()
                 self._half_open -= 1
                 self.metrics.qad_connections += 1
             elif isinstance(event, events.ConnectionTerminated):

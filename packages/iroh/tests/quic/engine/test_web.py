@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aioquic.quic.configuration import QuicConfiguration
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from iroh.quic import events as ev
 from iroh.quic import path_events as pe
@@ -251,6 +251,27 @@ def test_another_protocol_is_refused() -> None:
     pair = Pair(make_relay=lambda dcid: Relay(dcid, b"other"))
     assert pair.reason() is not None
     assert pair.told() == []
+
+
+def test_a_certificate_of_a_version_that_does_not_exist() -> None:
+    class Broken(Relay):
+        def __init__(self, dcid: bytes) -> None:
+            super().__init__(dcid)
+            self._configuration.certificate = BrokenCertificate()
+
+    pair = Pair(make_relay=Broken)
+    assert "could not be parsed" in str(pair.reason())
+
+
+class BrokenCertificate:
+    """What cryptography refuses with an exception of its own kind."""
+
+    def public_bytes(self, _encoding: object) -> bytes:
+        der = x509.load_pem_x509_certificate(certificate().chain_pem).public_bytes(Encoding.DER)
+        return der.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020140"))
+
+    def public_key(self) -> Any:
+        return x509.load_pem_x509_certificate(certificate().chain_pem).public_key()
 
 
 def test_a_tls_message_that_is_cut_short_is_an_error() -> None:

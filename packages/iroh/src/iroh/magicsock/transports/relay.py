@@ -88,6 +88,8 @@ class RelayTransport:
         loop = asyncio.get_running_loop()
         self.home: RelayUrl | None = None
         self.home_status: Watchable[RelayStatus | None] = Watchable(None, loop.create_future)
+        self.prefer_ipv6: Callable[[], bool] = lambda: False
+        """Asked before each dial: whether relays are tried over IPv6 first."""
         self.dropped = 0
         self.dropped_bad_source = 0
         """Batches from a source id that is no Ed25519 key: only a broken relay sends them."""
@@ -215,6 +217,7 @@ class RelayTransport:
             on_idle=on_idle,
             resolver=self._resolver,
             ssl_context=self._tls.ssl_context(),
+            prefer_ipv6=lambda: self.prefer_ipv6(),
         )
         self._clients[url] = client
         client.start()
