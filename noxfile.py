@@ -181,13 +181,18 @@ def interop(session: nox.Session) -> None:
 
 @nox.session
 def natlab(session: nox.Session) -> None:
-    """Behind real NATs, beside Rust (Linux, root): nox -s natlab -- --full --write."""
+    """Behind real NATs, beside Rust (Linux, root): nox -s natlab -- --full --write.
+
+    Without arguments, or with `pytest` and its own, also what needs no pair of endpoints.
+    """
     rust = rust_python(session)
     install_workspace(session, *TEST)
     env = {"IROH_RUST_PYTHON": str(rust), "PYTHONPATH": str(ROOT / "tools")}
-    session.run("python", "-P", "-m", "natlab", *session.posargs, env=env)
-    if not session.posargs:
-        session.run("pytest", "tools/natlab", env=env)
+    alone = session.posargs[:1] == ["pytest"]
+    if not alone:
+        session.run("python", "-P", "-m", "natlab", *session.posargs, env=env)
+    if alone or not session.posargs:
+        session.run("pytest", "tools/natlab", *session.posargs[1:], env=env)
 
 
 @nox.session

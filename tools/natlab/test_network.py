@@ -18,6 +18,14 @@ NOTICE_WITHIN = 5.0
 """Seconds. What is printed is below half a second; a busy machine may take longer."""
 
 
+SILENT = """
+table ip silent {
+chain output {
+type filter hook output priority 0
+tcp dport 80 drop
+}
+}
+"""
 Note = dict[str, Any]
 Wanted = Callable[[Note], bool]
 
@@ -141,6 +149,22 @@ async def test_a_relayed_connection_survives(
     assert ended[1]["out"] == ended[0]["into"]
     stall = max(end["gaps"][0]["seconds"] for end in ended)
     tell(how, longest_stall_ms=round(1000 * stall), ping_ms=ping["ms"])
+
+
+async def test_a_dial_from_an_address_that_is_gone_is_begun_again(
+    spawn: Spawn, stack: AsyncExitStack, tell: Tell
+) -> None:
+    plan = Plan({"home": Router(nat="linux")}, {RELAY: Host(), "a": Host(on="home")})
+    house = await stack.enter_async_context(House(plan))
+    node, peer = house.lab["a"], await spawn(house.lab, "a")
+    node.nft(SILENT)
+    told = await peer.call("bind_home", alpns=[], relay=RELAY_URL, udp=False)
+    await asyncio.sleep(0.5)  # it is dialling, and hears nothing
+    start = time.monotonic()
+    await asyncio.to_thread(disturb, node, "replaced")
+    node.nft("delete table ip silent\n")
+    await peer.call("online", endpoint=told["endpoint"])
+    tell("online after a new address", ms=round(1000 * (time.monotonic() - start)))
 
 
 def disturb(node: Node, how: str) -> None:

@@ -373,6 +373,26 @@ async def test_check_ends_the_wait_for_the_next_attempt() -> None:
         assert bench.client.is_connected
 
 
+async def test_check_begins_an_attempt_again_that_is_under_way() -> None:
+    async with bench_of() as bench:
+        bench.dialer.hangs = True
+        bench.client.start()
+        await settle()
+        bench.client.check_connection()
+        await settle()
+        assert len(bench.dialer.requests) == 1
+        for count in (2, 3):
+            bench.client.check_connection({"192.0.2.1"})
+            await settle()
+            assert len(bench.dialer.requests) == count
+        bench.dialer.hangs = False
+        bench.dialer.plan()
+        bench.client.check_connection({"192.0.2.1"})
+        await settle()
+        assert bench.client.is_connected
+        assert bench.client.stats.conns_failed == 3
+
+
 async def test_close_during_dial_handshake_backoff_and_before_the_first_step() -> None:
     async with bench_of() as bench:
         bench.dialer.hangs = True

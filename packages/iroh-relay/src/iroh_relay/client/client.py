@@ -116,6 +116,7 @@ class RelayClient:
         self._outbox = Outbox()
         self._stats = RelayStats()
         self._connection: Connection | None = None
+        self._dialling: asyncio.Timeout | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._timers: dict[str, TimerHandle] = {}
@@ -232,11 +233,14 @@ class RelayClient:
 
         If `local_ips` (without scopes) is given and lacks our own address, the connection is
         dropped and made anew; else the relay is pinged. A client that waits for its next attempt
-        makes it now.
+        makes it now; with `local_ips`, an attempt that is under way is begun again.
         """
         self._wake.set()
         connection = self._connection
         if connection is None:
+            if self._dialling is not None and local_ips is not None:
+                # Its packets may come from an address that is gone, and would for 10 s.
+                self._dialling.reschedule(asyncio.get_running_loop().time())
             return
         local = connection.local_ip
         if local_ips is not None and local is not None and local.partition("%")[0] not in local_ips:
@@ -268,12 +272,19 @@ class RelayClient:
         self._wake.clear()
         self._happened(Event.DIALLING, self.status.get().last_error)
         try:
-            stream = await self._connect()
+            async with asyncio.timeout(None) as self._dialling:
+                stream = await self._connect()
+        except TimeoutError:  # `check_connection`
+            self._happened(Event.FAILED, "the network changed meanwhile")
+            self._backoff.reset()
+            return
         except RelayDialError as error:
             self._log_failure(error)
             self._happened(Event.FAILED, str(error))
             await self._pause()
             return
+        finally:
+            self._dialling = None
         if await self._serve(stream):
             self._backoff.reset()
         else:
