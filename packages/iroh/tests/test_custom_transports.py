@@ -303,3 +303,24 @@ async def test_a_custom_path_is_renewed_when_the_network_changes(join) -> None:
     (path,) = dialled.paths()
     assert (path.is_custom, path.is_selected, path.id != "0") == (True, True, True)
     assert await echo(dialled, accepted, b"goes on") == b"goes on"
+
+
+async def test_a_custom_path_that_a_server_gave_up_is_opened_again(join_both) -> None:
+    """A server cannot replace it when its network changes: the client does, as soon as it knows."""
+    server, client = await join_both(alpns=[ALPN]), await join_both()
+    addr = server.addr().with_addrs(server.custom_addrs())
+    dialled, accepted, _ = await meet(client, server, addr)
+    async for paths in dialled.paths_stream():
+        if {path.is_custom for path in paths} == {True, False}:
+            break
+    events = dialled.path_events()
+    Machine(server).state = machine("198.51.100.77")
+    await server.network_change()
+    story = []
+    async for event in events:
+        if not event.is_selected() and event.remote_addr == str(memory_addr(server.id())):
+            story.append(type(event).__name__)
+        if story == ["CLOSED", "OPENED"]:
+            break
+    assert await echo(dialled, accepted, b"goes on") == b"goes on"
+    assert {path.is_custom for path in dialled.paths()} == {True, False}

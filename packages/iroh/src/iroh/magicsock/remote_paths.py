@@ -10,7 +10,8 @@
                                all others Backup
                                open it on the other connections; close other    client
                                IP paths while a connection has more than one
-    path ids used up           open again in 333 ms                             client
+    path ids used up, or a     open again in 333 ms                             client
+    custom path abandoned
 
 Only the client opens and closes, so that the two ends never close different paths at once. Relay
 and custom paths are never closed for being too many. A path under suspicion (liveness.py) is chosen
@@ -215,7 +216,8 @@ class RemotePaths:
 
     def abandoned(self, connection: RemoteConnection, path_id: int) -> None:
         """A path is given up, by whomever."""
-        addr = connection.open.pop(path_id, None) or connection.opening.pop(path_id, None)
+        worked = connection.open.pop(path_id, None)
+        addr = worked or connection.opening.pop(path_id, None)
         connection.opening.pop(path_id, None)
         connection.silent.pop(path_id, None)
         connection.suspects.discard(path_id)
@@ -227,6 +229,9 @@ class RemotePaths:
         self.select(connection)
         if isinstance(addr, SocketAddr) and not surplus and connection.is_relayed:
             self.on_lost(connection)
+        if isinstance(worked, CustomAddr):
+            # A server whose network changed gives it up; its transport may work all the same.
+            self._open_later(worked)
 
     def _register(self, connection: RemoteConnection, path_id: int, remote: Address) -> None:
         addr = self.around.transport_addr(remote)
@@ -376,14 +381,17 @@ class RemotePaths:
         try:
             path_id = commands.open(address, local, now, available=available)
         except PathBlocked:
-            if len(self._to_open) < MAX_TO_OPEN:
-                self._to_open[addr] = None
-            self._open_again.set_before(now + OPEN_RETRY)
+            self._open_later(addr)
         except PathError as error:
             logger.debug("%s: no path to %s: %s", self.endpoint_id.fmt_short(), addr, error)
         else:
             connection.opening[path_id] = addr
         connection.driver.schedule()
+
+    def _open_later(self, addr: TransportAddr) -> None:
+        if len(self._to_open) < MAX_TO_OPEN:
+            self._to_open[addr] = None
+        self._open_again.set_before(self.around.clock.time() + OPEN_RETRY)
 
     def _open_waiting(self) -> None:
         waiting, self._to_open = list(self._to_open), {}
