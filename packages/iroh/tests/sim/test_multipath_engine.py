@@ -143,6 +143,33 @@ def test_a_path_that_dies_in_the_middle_of_a_transfer(side):
     pair.close()
 
 
+def test_a_path_that_is_left_because_it_is_dead_swallows_no_more_data():
+    """Long before its idle timeout: its probes are pings, and what was in flight goes elsewhere."""
+    pair = two_paths(Conditions(rate=500_000))
+    before = []
+
+    def sent():
+        return pair.client.connection.paths()[0].stats.udp_tx_bytes
+
+    def leave():
+        blackhole(pair, (CLIENT, SERVER))
+        before.append(sent())
+        for end, _ in pair.sides:
+            commands = end.connection.path_commands
+            commands.set_status(0, available=False)
+            commands.send_elsewhere(0)
+            commands.ping(0)
+            end.touch()
+
+    pair.traffic.send(0, 3_000_000)
+    pair.sim.at(0.05, leave)
+    pair.transfer(10.0)
+    view = pair.client.connection.path_commands.view(0)
+    assert view.unanswered > 2
+    assert sent() - before[0] < 1000
+    pair.close()
+
+
 def test_data_goes_where_the_status_says():
     pair = two_paths(is_backup=True)
     pair.traffic.send(0, 100_000)

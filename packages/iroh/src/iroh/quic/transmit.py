@@ -241,6 +241,8 @@ class Transmitter:
     def _add_probe(self, path: "Path", packet: build.Packet, now: float, short: int) -> None:
         """Make the packet elicit an ACK: with lost data if there is any, else a PING.
 
+        On a path that does not carry the data it is always a PING: what is lost there goes over
+        the best path, and new data has no business on one that gives no answer.
         short: bytes that it is smaller than packets of this path may be.
         """
         path.wants_ping = False
@@ -248,7 +250,7 @@ class Transmitter:
         if recovery.probes > 0:
             recovery.probes -= 1
             recovery.requeue_oldest()
-            if self._p.stage == st.ESTABLISHED:
+            if self._p.stage == st.ESTABLISHED and path is self._p.choice.best():
                 self._fill(packet, self._take_control(packet.room, now), short)
             params = self._p.peer_params
             if params is not None and params.min_ack_delay is not None:
