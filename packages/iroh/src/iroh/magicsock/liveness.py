@@ -90,15 +90,7 @@ class Liveness:
             ):
                 connection.suspects.add(path_id)
                 changed = True
-                self._evacuate(connection, path_id)
         return changed
-
-    def _evacuate(self, connection: RemoteConnection, path_id: int) -> None:
-        """Send what is on its way there over another path, if one seems to work."""
-        commands = connection.commands
-        if commands is not None and not connection.all_suspect():
-            with suppress(PathError):
-                commands.send_elsewhere(path_id)
 
     def _help(self, connection: RemoteConnection, now: float) -> None:
         if now - connection.rescued < RESCUE_INTERVAL or not connection.is_client:

@@ -86,11 +86,12 @@ class RemoteConnection:
     number: grows with every connection; the client's with the lowest one punches holes.
     open: established paths, by path id. opening: those we opened and the peer has not answered on.
     silent: since when a path has given no answer. suspects: those given up for the time being.
+    emptied: suspects whose data in flight was sent again elsewhere.
     """
 
     __slots__ = (
         *("driver", "is_client", "noted", "number", "open", "opening"),
-        *("rescued", "silent", "since", "suspects", "was_direct"),
+        *("emptied", "rescued", "silent", "since", "suspects", "was_direct"),
     )
 
     def __init__(self, driver: Driver, number: int, now: float) -> None:
@@ -102,6 +103,7 @@ class RemoteConnection:
         self.opening: dict[int, TransportAddr] = {}
         self.silent: dict[int, float] = {}
         self.suspects: set[int] = set()
+        self.emptied: set[int] = set()
         self.rescued = float("-inf")
         self.was_direct = self.noted = False
 
@@ -202,7 +204,6 @@ class RemotePaths:
         if view is None or path_id in connection.open:
             return
         self._register(connection, path_id, view.remote)
-        self._send_elsewhere(connection)
         self.select(connection)
 
     def moved(self, connection: RemoteConnection, path_id: int, remote: Address) -> None:
@@ -313,6 +314,7 @@ class RemotePaths:
         for path_id in ways:
             with suppress(PathError):
                 commands.set_status(path_id, path_id in on_it)
+        self._empty_suspects(connection, commands, on_it)
         best = commands.best()
         if best is not None:
             connection.driver.inbox.path_selected(best)
@@ -335,12 +337,17 @@ class RemotePaths:
                 with suppress(PathError):
                     commands.close(path_id, now)
 
-    def _send_elsewhere(self, connection: RemoteConnection) -> None:
-        commands = connection.commands
-        if commands is not None:
-            for path_id in connection.suspects:
-                with suppress(PathError):
-                    commands.send_elsewhere(path_id)
+    def _empty_suspects(
+        self, connection: RemoteConnection, commands: PathCommands, on_it: list[int]
+    ) -> None:
+        """What is in flight on a path that seems dead goes over the selected one, again."""
+        if not on_it:
+            return
+        connection.emptied &= connection.suspects - set(on_it)
+        for path_id in connection.suspects - connection.emptied - set(on_it):
+            connection.emptied.add(path_id)
+            with suppress(PathError):
+                commands.send_elsewhere(path_id)
 
     # -- opening ---------------------------------------------------------------------------------
 

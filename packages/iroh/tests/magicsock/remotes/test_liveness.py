@@ -143,3 +143,24 @@ async def test_a_peer_that_leaves_a_path_makes_us_look(net) -> None:
     direct = arrive(connection, net, A)
     tell(connection, pe.PathStatusChanged(direct, False))
     assert commands_of(connection).said("ping") == [(0,), (direct,)]
+
+
+async def test_what_is_on_its_way_over_a_dead_relay_is_fetched_back(net) -> None:
+    """The direct path fails, the relay takes over and fails, too; then the direct one answers."""
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 3)
+    net.clock.advance(1)
+    assert net.paths.selected.remote == RELAY
+    hush(connection, 0, 3)
+    net.clock.advance(1)
+    assert net.paths.selected.remote == A, "both are dead: the better one is tried"
+    assert commands_of(connection).said("elsewhere") == [(direct,), (0,)]
+    commands_of(connection).change(direct, unanswered=0)
+    net.clock.advance(5)
+    assert net.paths.selected.remote == A
+    assert commands_of(connection).said("elsewhere") == [(direct,), (0,)], "once"
+    commands_of(connection).change(0, unanswered=0)
+    net.clock.advance(1)
+    assert not connection.suspects
+    assert not net.paths.is_suspect
