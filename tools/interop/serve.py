@@ -1,4 +1,4 @@
-"""One of our servers as a process: serve.py relay [HOST PORT] | serve.py dns FOLDER
+"""One of our servers as a process: serve.py relay [HOST PORT [QUIC_PORT]] | serve.py dns FOLDER
 
 Writes one JSON line when it serves, and one with all its counters for every line that it reads.
 End of stdin closes the server. The DNS server answers on 127.0.0.1:53 for the origin that n0's
@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,21 @@ ORIGIN = "dns.iroh.link."
 
 @asynccontextmanager
 async def relay(
-    host: str = str(LOOPBACK), port: str = "0"
+    host: str = str(LOOPBACK), port: str = "0", quic_port: str | None = None
 ) -> AsyncIterator[tuple[str, Callable[[], dict[str, int]]]]:
-    """Run the relay, on a free port if none is given; give its URL and how to read its counters."""
+    """Run the relay, on a free port if none is given; give its URL and how to read its counters.
+
+    With a port for it, address discovery runs, too, and shows a certificate of its own making.
+    """
     from iroh_base import SocketAddr
-    from iroh_relay.server import RelayServer, RelayServerConfig
+    from iroh_relay.server import RelayServer, RelayServerConfig, SelfSigned
 
     config = RelayServerConfig(http_bind_addr=SocketAddr(host, int(port)))
-    async with RelayServer(config) as server:
+    shown = None
+    if quic_port is not None:
+        config = replace(config, quic_bind_addr=SocketAddr(host, int(quic_port)))
+        shown = SelfSigned()
+    async with RelayServer(config, quic_certificates=shown) as server:
         yield str(server.http_url), server.metrics.as_dict
 
 

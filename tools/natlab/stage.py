@@ -24,6 +24,8 @@ from natlab.plan import IX, Plan
 AGENT = Path(__file__).with_name("agent.py")
 RELAY_NAME = "relay.test"
 RELAY_URL = f"http://{RELAY_NAME}/"
+QAD_PORT = 7842
+"""upstream `DEFAULT_RELAY_QUIC_PORT`"""
 RELAY = "relay"
 """The host that the relay runs on."""
 ALPN = "natlab"
@@ -40,9 +42,8 @@ class Failed(Exception):
 class House:
     """A lab, its relay, and a process for each host and implementation that is asked for."""
 
-    def __init__(self, plan: Plan, *, qad: bool = False) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.qad = qad
         self.stack = AsyncExitStack()
         self.peers: dict[tuple[str, str], asyncio.Task[Peer]] = {}
         self.relay_stack = AsyncExitStack()
@@ -77,7 +78,7 @@ class House:
     async def start_relay(self) -> None:
         """Run the relay, on the same port of the same host each time."""
         prefix = self.lab[RELAY].words()
-        running = servers.running("relay", "::", "80", prefix=prefix)
+        running = servers.running("relay", "::", "80", str(QAD_PORT), prefix=prefix)
         self.relay = await self.relay_stack.enter_async_context(running)
 
     async def stop_relay(self) -> None:
@@ -135,6 +136,11 @@ class Side:
         """Run a command on this side's connection."""
         return await self.peer.call(verb, within + 5, connection=self.connection, **arguments)
 
+    @property
+    def asks(self) -> bool:
+        """Whether it learns its outside address from the relay, by QAD."""
+        return self.peer.kind == "ours"
+
     def port(self) -> str:
         """Give the port of its IPv4 socket."""
         four = next(s for s in self.info["sockets"] if not s.startswith("["))
@@ -171,7 +177,11 @@ class Stage:
 
     async def bind_one(self, side: Side, within: float) -> None:
         """Bind an endpoint and wait for its relay."""
-        side.info = await side.peer.call("bind", alpns=[ALPN], relay=RELAY_URL)
+        how = {"alpns": [ALPN], "relay": RELAY_URL}
+        if side.asks:
+            side.info = await side.peer.call("bind_with_qad", port=QAD_PORT, **how)
+        else:
+            side.info = await side.peer.call("bind", **how)
         side.endpoint = side.info["endpoint"]
         await side.peer.call("online", within, endpoint=side.endpoint)
         await self.tell_outside(side)
@@ -179,8 +189,11 @@ class Stage:
     async def tell_outside(self, side: Side) -> None:
         """Tell an endpoint what its NAT makes of its port: the lab knows.
 
-        What QAD would leave in the NAT on its way, a mapping, is put there, too.
+        What QAD would leave in the NAT on its way, a mapping, is put there, too. Who asks by
+        itself is told nothing.
         """
+        if side.asks:
+            return
         outside = self.house.outside(side.host)
         now = [f"{outside}:{side.port()}"] if outside else []
         if now != side.told:

@@ -2,7 +2,7 @@
 
 n0 runs 63 of them, ignores nine as not yet passing, and has one commented out. Theirs run in
 patchbay; what its conditions mean is expressed in ours. Two differences: the relay speaks HTTP
-without TLS, and where an endpoint has no QAD, the lab tells it its outside address.
+without TLS, and a Rust endpoint has no QAD: the lab tells it its outside address.
 """
 
 import asyncio
