@@ -84,6 +84,9 @@ async def test_a_mapped_port_is_announced_first_and_taken_back(bind, gateway) ->
     assert addresses[0] == str(OUTSIDE)
     assert gateway.mapped == [port]
     assert gateway.routers == [Router("198.51.100.1", "198.51.100.9")]
+    stats = endpoint.stats()
+    assert stats["net_report:portmap_attempts"].value == 1
+    assert stats["net_report:portmap_external_address_updated"].value == 1
     await endpoint.close()
     assert gateway.released == [port]
 

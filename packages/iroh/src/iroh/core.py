@@ -15,6 +15,7 @@ import socket
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from iroh.address_lookup import AddressLookup, AddressLookupServices, LookupContext, LookupItem
@@ -226,9 +227,14 @@ class EndpointCore:
         """Return all counters, by "group:name"."""
         found = self.services.stats()
         lookups = LookupMetrics(found.lookups, found.lookups_failed)
+        network = replace(self.reports.metrics)
+        if self.forwarding is not None:
+            counted = self.forwarding.mapper.counters
+            network.portmap_attempts = counted.attempts
+            network.portmap_external_address_updated = counted.external_address_updated
         return {
             **snapshot("socket", self.sock.counters()),
-            **snapshot("net_report", self.reports.metrics),
+            **snapshot("net_report", network),
             **snapshot("address_lookup", lookups),
         }
 

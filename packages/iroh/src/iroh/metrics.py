@@ -74,6 +74,8 @@ class NetReportMetrics:
 
     reports: int = _counter("Net reports made, full ones included.")
     reports_full: int = _counter("Full net reports made.")
+    portmap_attempts: int = _counter("Times that the home router was asked for a port.")
+    portmap_external_address_updated: int = _counter("Changes of the router's address for us.")
 
 
 def snapshot(
