@@ -271,14 +271,17 @@ class Host:
         """Send what belongs to no connection."""
         answers = self.endpoint.transmit()
         if answers:
-            self.send(answers)
+            self.send(answers, of_connection=False)
 
-    def send(self, batches: Sequence[Datagrams]) -> None:
-        """Put datagrams on the network, if a socket would take them."""
+    def send(self, batches: Sequence[Datagrams], of_connection: bool = True) -> None:
+        """Put datagrams on the network, if a socket would take them.
+
+        of_connection: False for resets, Retry and the like, which keep no connection alive.
+        """
         for batch in batches:
             assert 1 <= len(batch) <= MAX_SEGMENTS, batch
             assert len(batch.data) <= MAX_DATAGRAMS_BYTES, batch
-        self.world.send(self, batches)
+        self.world.send(self, batches, of_connection)
 
     def retire(self, end: End) -> None:
         """Forget a drained connection."""

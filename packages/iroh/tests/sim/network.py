@@ -52,7 +52,7 @@ class Network:
         self.unreachable: Counter[str] = Counter()
         """Datagrams that had no way: reason -> number."""
         self.heard: dict[str, float] = {}
-        """Host -> when it last got a datagram that is neither corrupt nor a copy."""
+        """Host -> when it last got a datagram of a connection, neither corrupt nor a copy."""
         self.trace: deque[tuple[float, Address, Address, int, str]] = deque(maxlen=TRACE_LENGTH)
         self.sent = self.digest = 0
         self._rng = rng
@@ -110,7 +110,7 @@ class Network:
 
     # -- datagrams -----------------------------------------------------------------------------
 
-    def send(self, host: str, batch: Datagrams, now: float) -> None:
+    def send(self, host: str, batch: Datagrams, now: float, of_connection: bool = True) -> None:
         """Put the datagrams of a host on their way."""
         for destination in self._fans.get(batch.remote, (batch.remote,)):
             source = self._source(host, batch.local, destination)
@@ -118,11 +118,11 @@ class Network:
                 self.unreachable["no source address"] += len(batch)
                 continue
             for data in batch:
-                self._put(source, destination, data, batch.ecn, now)
+                self._put(source, destination, data, batch.ecn, now, of_connection)
 
     def put(self, source: Address, destination: Address, data: bytes, now: float) -> None:
         """Put one datagram of anybody on its way: what an attacker or a stranger sends."""
-        self._put(source, destination, data, 0, now)
+        self._put(source, destination, data, 0, now, False)
 
     def next_arrival(self) -> float | None:
         """Say when the next datagram arrives."""
@@ -154,7 +154,13 @@ class Network:
         return next((address for address in addresses if kind_of(address) == kind), None)
 
     def _put(
-        self, source: Address, destination: Address, data: bytes, ecn: int, now: float
+        self,
+        source: Address,
+        destination: Address,
+        data: bytes,
+        ecn: int,
+        now: float,
+        of_connection: bool,
     ) -> None:
         self.sent += 1
         nat = self._nats.get(source)
@@ -170,7 +176,7 @@ class Network:
         for number, (at, copy, bits) in enumerate(copies):
             if self._quantum:
                 at = -(-at // self._quantum) * self._quantum
-            intact = copy is data and number == 0
+            intact = copy is data and number == 0 and of_connection
             flight = InFlight(at, next(self._order), host, shown, private, copy, bits, intact)
             heapq.heappush(self._queue, flight)
 

@@ -65,10 +65,10 @@ class Simulation:
         """The connections alive or draining."""
         return [end for host in self.hosts.values() for end in host.ends.values()]
 
-    def send(self, host: Host, batches: Sequence[Datagrams]) -> None:
+    def send(self, host: Host, batches: Sequence[Datagrams], of_connection: bool = True) -> None:
         """Put datagrams on the network."""
         for batch in batches:
-            self.network.send(host.name, batch, self.now)
+            self.network.send(host.name, batch, self.now, of_connection)
 
     def at(self, delay: float, action: Callable[[], object]) -> None:
         """Run `action` so many seconds from now."""
