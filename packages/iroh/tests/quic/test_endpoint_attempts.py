@@ -177,7 +177,7 @@ def test_half_open_connections_bring_retry_then_silence():
     accepted = flood(endpoint, 4)
     assert len(accepted) == 2
     assert [pk.parse_long(a.data).kind for a in endpoint.transmit()] == [pk.RETRY, pk.RETRY]
-    made = endpoint._tokens.make(RetryToken(b"first id", b"8 bytes."), CLIENT, NOW)
+    made = endpoint._tokens.for_retry(RetryToken(b"first id", b"8 bytes."), CLIENT, NOW)
     (incoming,) = feed(endpoint, initial(dcid=b"8 bytes.", token=made)).incoming
     assert incoming.remote_validated
     assert flood(endpoint, 1, 10) == []

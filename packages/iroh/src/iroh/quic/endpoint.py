@@ -13,7 +13,7 @@
 
     a new attempt
       not accepting -----------------------> refused
-      half-open < SOFT, or a Retry token --> EngineIncoming
+      half-open < SOFT, or a valid token --> EngineIncoming
       half-open < HARD --------------------> Retry
       else --------------------------------> dropped
 
@@ -51,7 +51,7 @@ from iroh.quic.shared import Routes, Shared
 from iroh.quic.strangers import FirstPacket
 from iroh.quic.tls import KeyLog
 from iroh.quic.tls.context import check_alpns
-from iroh.quic.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
+from iroh.quic.tokens import RetryToken, TokenExpired, TokenMisplaced
 from iroh_base import SecretKey
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class MakeConnection(Protocol):
         remote_cid: bytes | None,
         early_data: bool = False,
         web: WebServer | None = None,
+        validated: bool = False,
     ) -> EngineConnection:
         """Make one.
 
@@ -160,7 +161,7 @@ class Endpoint(QuicEndpoint):
         self._accepting = server_config is not None
         self._transport = transport or TransportConfig()
         self._limits = limits or Limits()
-        self._tokens = RetryTokens(rng)
+        self._tokens = self.shared.address_tokens
         self._outbox: deque[Datagrams] = deque()
         self._waiting: set[EngineIncoming] = set()
         self._waiting_bytes = 0
@@ -360,6 +361,7 @@ class Endpoint(QuicEndpoint):
             original_destination=token.original_destination if token else first.destination,
             retry_source=token.retry_source if token else None,
             remote_cid=first.source,
+            validated=token is not None,
         )
         # Retransmitted Initials still carry the id that the client made up.
         self.routes.set_first_id(first.destination, connection)
@@ -471,7 +473,7 @@ class Endpoint(QuicEndpoint):
         self, first: FirstPacket, remote: Address, local: Address | None, now: float
     ) -> None:
         source = self.shared.new_cid()
-        token = self._tokens.make(RetryToken(first.destination, source), remote, now)
+        token = self._tokens.for_retry(RetryToken(first.destination, source), remote, now)
         self._answer(remote, local, strangers.retry(first, source, token))
 
     def _answer(self, remote: Address, local: Address | None, data: bytes) -> None:

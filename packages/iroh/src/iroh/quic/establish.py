@@ -161,6 +161,9 @@ class Establisher:
                 p.mp.enable_nat_traversal(limit, MAX_NAT_ADDRESSES)
         if not p.is_client:
             self.done_pending = True
+            path = p.paths.get(0)
+            if p.mp.token_giver is not None and path is not None:
+                p.mp.token_giver.give(path.remote, p.config.new_tokens)
             self.confirm(now)
 
     def confirm(self, now: float) -> None:

@@ -94,7 +94,8 @@ class FrameHandlers:
     def _on_new_token(self, frame: f.NewToken, *_: Any) -> None:
         if not self._p.is_client:
             raise PeerError(PROTOCOL_VIOLATION, "NEW_TOKEN from a client", frame.TYPES[0])
-        self._p.new_token = frame.token
+        if self._p.on_new_token is not None:
+            self._p.on_new_token(frame.token)
 
     def _on_challenge(self, frame: f.PathChallenge, where: Any, batch: Any, _now: float) -> None:
         where.on_challenge(frame.data, batch.remote, batch.local, len(batch.data) // len(batch))

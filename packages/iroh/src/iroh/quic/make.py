@@ -1,8 +1,10 @@
 """Making connections: ids, transport parameters and TLS of either side, then the parts."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
+from iroh.quic.address_tokens import TokenGiver
 from iroh.quic.api import WebServer
 from iroh.quic.config import TransportConfig
 from iroh.quic.connection import Connection
@@ -35,6 +37,7 @@ def make_connection(
     remote_cid: bytes | None,
     early_data: bool = False,
     web: WebServer | None = None,
+    validated: bool = False,
 ) -> Connection:
     """Make one end of a connection; see endpoint.MakeConnection."""
     is_client = peer is not None or web is not None
@@ -69,9 +72,14 @@ def make_connection(
         params=params,
         dropped=shared.dropped,
         original_dcid=first_id,
-        validated=retry_source is not None,
+        validated=validated,
         qlog=_make_qlog(shared, is_client, group, params, now),
     )
+    if peer is not None:
+        parts.token = shared.received_tokens.take(peer)
+        parts.on_new_token = partial(shared.received_tokens.add, peer)
+    elif not is_client and transport.new_tokens:
+        parts.mp.token_giver = TokenGiver(shared.address_tokens)
     return Connection(parts, now)
 
 

@@ -7,6 +7,7 @@
     nat          observed       NAT traversal (None while off); address discovery
     prober                      datagrams to a given 4-tuple
     ack_frequency               how often either side acknowledges
+    token_giver                 NEW_TOKENs for the client (None where there are none to give)
 
 What belongs to one part is asked of that part. This class does what takes several: it routes
 frames, collects frames and deadlines, and opens the paths that NAT traversal found.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from iroh.quic.ack_frequency import AckFrequencyControl
+from iroh.quic.address_tokens import TokenGiver
 from iroh.quic.config import AckFrequencyConfig
 from iroh.quic.datagrams import Address
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
@@ -80,6 +82,7 @@ class Multipath:
         self.choice = PathChoice(self.paths, self.remote_cids)
         self.migration = Migration(self.paths, self.remote_cids, owner)
         self.ack_frequency = AckFrequencyControl(ack_frequency, self.paths)
+        self.token_giver: TokenGiver | None = None
         self.observed = ObservedAddresses(False, False)
         self.prober = Prober(self.paths, self.choice, self.remote_cids, self.observed, rng)
         self.nat: NatTraversal | None = None
@@ -245,7 +248,8 @@ class Multipath:
         Any path of `choice.usable()` may carry them.
         """
         taken: list[tuple[bytes, Part, Any]] = []
-        for part in (self.ids, self.remote_cids, self.statuses, self.ack_frequency, self.nat):
+        parts = (self.ids, self.remote_cids, self.statuses, self.ack_frequency)
+        for part in (*parts, self.token_giver, self.nat):
             if part is None:
                 continue
             for frame, info in part.take_frames(now, budget):

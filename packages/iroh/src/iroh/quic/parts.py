@@ -113,7 +113,7 @@ class Parts:
         self.original_dcid = original_dcid
         self.retry_source_cid: bytes | None = None
         self.token = b""
-        self.new_token: bytes | None = None
+        self.on_new_token: Callable[[bytes], None] | None = None
         self.idle_timeout: float | None = config.max_idle_timeout or None
         self.last_received = self.last_ping = self.idle_restart = now
         self._early: deque[tuple[int, Datagrams]] = deque()

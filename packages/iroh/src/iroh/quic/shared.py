@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from iroh.quic.address_tokens import AddressTokens, ReceivedTokens
 from iroh.quic.api import Rng
 from iroh.quic.local_cids import CID_LENGTH, CidChange
 from iroh.quic.strangers import RESET_TOKEN
@@ -101,7 +102,8 @@ class Shared:
     """What a connection needs of its endpoint.
 
     dropped: reason -> datagrams that were not taken. received_tickets, issued_tickets: the
-    ticket_store of a Handshake as a client and as a server. keylog: told every secret, if any.
+    ticket_store of a Handshake as a client and as a server. received_tokens, address_tokens: what
+    proves our address to servers, and that of clients to us. keylog: told every secret, if any.
     qlog: asked where each new connection is logged, if anywhere.
     """
 
@@ -119,6 +121,8 @@ class Shared:
         self.dropped: Counter[str] = Counter()
         self.received_tickets = TicketStore()
         self.issued_tickets = TicketStore()
+        self.received_tokens = ReceivedTokens()
+        self.address_tokens = AddressTokens(rng)
         self._reset_cipher = Cipher(algorithms.AES(rng(32)), modes.ECB()).encryptor()
 
     def new_cid(self) -> bytes:

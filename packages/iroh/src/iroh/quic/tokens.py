@@ -40,10 +40,13 @@ class TokenMisplaced(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RetryToken:
-    """What a valid token says: the first Initial's destination id and the Retry's source id."""
+    """What a valid token says: the first Initial's destination id and the Retry's source id.
+
+    retry_source: None for a token of NEW_TOKEN, which is of no Retry.
+    """
 
     original_destination: bytes
-    retry_source: bytes
+    retry_source: bytes | None
 
 
 class RetryTokens:
@@ -55,6 +58,7 @@ class RetryTokens:
 
     def make(self, token: RetryToken, remote: Address, now: float) -> bytes:
         """Seal a token."""
+        assert token.retry_source is not None
         nonce = self._rng(_NONCE)
         plain = b"".join(
             (
