@@ -177,7 +177,7 @@ class Stage:
 
     async def bind_one(self, side: Side, within: float) -> None:
         """Bind an endpoint and wait for its relay."""
-        how = {"alpns": [ALPN], "relay": RELAY_URL}
+        how: dict[str, Any] = {"alpns": [ALPN], "relay": RELAY_URL}
         if side.asks:
             side.info = await side.peer.call("bind_with_qad", port=QAD_PORT, **how)
         else:
