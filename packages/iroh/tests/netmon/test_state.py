@@ -58,7 +58,7 @@ def test_families_and_usability() -> None:
         state(interface("192.0.2.5", "fe80::5", flags=0)),
         state(interface("192.0.2.5", "fe80::5", index=3)),
         state(interface("192.0.2.5", "fe80::5"), default=None),
-        state(interface("192.0.2.5", "fe80::5"), interface(index=7, name="wg0")),
+        state(interface("192.0.2.5", "fe80::5"), interface("10.0.0.1", index=7, name="wg0")),
         state(),
         replace(BASE, resumes=1),
     ],
@@ -75,6 +75,11 @@ def test_minor_changes() -> None:
     gateway = replace(BASE, default_v4=DefaultRoute("eth0", "192.0.2.254"))
     assert not gateway.is_major_change_from(BASE)
     assert not BASE.is_major_change_from(replace(BASE))
+    container = interface("fe80::7", index=7, name="veth7")
+    assert not state(interface("192.0.2.5", "fe80::5"), container).is_major_change_from(BASE)
+    unnumbered = state(interface("fe80::5"), default="eth0")
+    down = state(interface("fe80::5", flags=0), default="eth0")
+    assert down.is_major_change_from(unnumbered)
     assert "eth0 (default) 192.0.2.5/24" in str(BASE)
 
 

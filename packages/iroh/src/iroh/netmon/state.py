@@ -144,13 +144,27 @@ class NetworkState:
         return tuple(map(str, sorted(set(regular or fallback), key=_order)))
 
     def is_major_change_from(self, old: "NetworkState") -> bool:
-        """Say whether sockets and paths must be looked after, not only our list of addresses."""
+        """Say whether sockets and paths must be looked after, not only our list of addresses.
+
+        As netwatch, but that an interface that comes or goes without an address of ours is
+        nothing: on a host of containers they do so all the time.
+        """
         return (
             self.have_v4 != old.have_v4
             or self.have_v6 != old.have_v6
             or self.default_interface != old.default_interface
             or self.resumes != old.resumes
-            or set(map(_essence, self.interfaces)) != set(map(_essence, old.interfaces))
+            or self.essence != old.essence
+        )
+
+    @cached_property
+    def essence(self) -> frozenset[tuple[object, ...]]:
+        """What of the interfaces makes a major change when it is another."""
+        default = self.default_interface
+        return frozenset(
+            (interface.index, interface.name, interface.flags, interface.mac, prefixes)
+            for interface in self.interfaces
+            if (prefixes := _prefixes(interface)) or interface.name == default
         )
 
     def __str__(self) -> str:
@@ -180,11 +194,11 @@ def _order(ip: Ip) -> tuple[int, bytes]:
     return ip.version, ip.packed
 
 
-def _essence(interface: Interface) -> tuple[object, ...]:
-    """Return what makes another interface of it; link-local and loopback addresses do not."""
+def _prefixes(interface: Interface) -> tuple[tuple[str, int], ...]:
+    """Return the addresses that others may know, none of the link-local and loopback ones."""
     prefixes = []
     for addr in interface.addrs:
         ip = ipaddress.ip_address(addr.ip)
         if not (ip.is_link_local or ip.is_loopback or ip.is_multicast):
             prefixes.append((addr.ip, addr.prefix_len))
-    return interface.index, interface.name, interface.flags, interface.mac, tuple(prefixes)
+    return tuple(prefixes)
