@@ -2,6 +2,7 @@
 
 import itertools
 import socket
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -176,3 +177,27 @@ def test_addresses_of_the_lab_are_for_documentation() -> None:
     assert str(PUBLIC.four) == "203.0.113.0/24"
     assert str(PUBLIC.six).startswith("2001:db8:")
     assert socket.inet_aton(PUBLIC.address(10)[0])
+
+
+@pytest.mark.parametrize(("ci", "uid", "status"), [("true", 0, 1), ("true", 1000, 7), ("", 0, 7)])
+def test_without_namespaces_the_simulation_runs_but_not_in_ci_as_root(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ci: str,
+    uid: int,
+    status: int,
+) -> None:
+    from natlab import __main__ as program
+
+    ran: list[list[str]] = []
+
+    def run(words: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        ran.append(words)
+        return subprocess.CompletedProcess(words, 7)
+
+    monkeypatch.setattr("natlab.__main__.subprocess.run", run)
+    monkeypatch.setattr("natlab.__main__.os.geteuid", lambda: uid)
+    monkeypatch.setenv("CI", ci)
+    assert program.no_lab(["root"]) == status
+    assert "NO LAB ON THIS MACHINE: it lacks root." in capsys.readouterr().out
+    assert [words[-1] for words in ran] == ([] if status == 1 else ["packages/iroh/tests/sim"])
