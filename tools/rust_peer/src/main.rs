@@ -4,7 +4,8 @@
 //!
 //! QUIC_PORT `-` is a relay without address discovery. Prints `key value` lines: how long the
 //! first net report took, its fields, and the endpoint's own address; exits 0 with a report, 1
-//! without one within 15 seconds.
+//! without one within 15 seconds. With STAY=SECONDS in the environment it stays that long and says
+//! `again_v4 ADDRESS` for every further report.
 
 use std::time::{Duration, Instant};
 
@@ -72,5 +73,14 @@ async fn main() {
     // A home relay is chosen, and the learnt addresses are announced, a moment later.
     tokio::time::sleep(Duration::from_millis(300)).await;
     println!("addr {:?}", endpoint.addr());
+    if let Ok(stay) = std::env::var("STAY") {
+        let stay = Duration::from_secs(stay.parse().expect("STAY in seconds"));
+        let _ = tokio::time::timeout(stay, async {
+            while let Ok(report) = reports.updated().await {
+                println!("again_v4 {:?}", report.and_then(|report| report.global_v4));
+            }
+        })
+        .await;
+    }
     endpoint.close().await;
 }
