@@ -1,6 +1,6 @@
 """Mutated bytes against every decoder and the engine: nothing but our own errors may come out.
 
-    python tools/reliability/hostile_bytes.py [--count 1000000] [--seed N] [--write]
+    PYTHONPATH=tools python -m reliability.hostile_bytes [--count 1000000] [--seed N] [--write]
 
     target       share  what is mutated                            may raise
     ---------    -----  -----------------------------------------  --------------------------
