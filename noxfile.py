@@ -35,6 +35,7 @@ RUST_PEER = "iroh==1.2.0"
 """n0's bindings (Rust iroh 1.4.1). Same import name as ours, hence never in one environment."""
 TEST = (
     "acme>=5",
+    "aiohttp-socks>=0.10",
     "hypothesis>=6.150",
     "pytest>=9.0",
     "pytest-asyncio>=1.3",

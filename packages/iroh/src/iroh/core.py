@@ -92,6 +92,7 @@ class EndpointCore:
             custom_transports=config.custom_transports,
             path_selector=config.path_selector,
             tls=config.ca_tls,
+            proxy_for=config.proxy_for,
         )
         self.engine = EngineDriver(engine, self.sock.send)
         self.engine.candidate_filter = self.sock.is_usable_candidate

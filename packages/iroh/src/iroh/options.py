@@ -66,6 +66,8 @@ class EndpointOptions:
     custom_transports: further ways to send datagrams, each for this endpoint alone.
     net_report: which optional probes of relays are made; None makes all.
     ca_tls_config: who vouches for relays and other servers; None is the system's authorities.
+    proxy_url: reach relays through this HTTP or SOCKS proxy. proxy_from_env: through the one that
+        HTTP_PROXY and its relatives name.
     """
 
     preset: PresetLike | None = None
@@ -85,12 +87,14 @@ class EndpointOptions:
     custom_transports: Sequence[CustomTransport] = ()
     net_report: NetReportConfig | None = None
     ca_tls_config: CaTlsConfig | None = None
+    proxy_url: str | None = field(default=None, repr=False)
+    proxy_from_env: bool = False
 
 
 _SINGLE = (
     *("bind_addr", "secret_key", "alpns", "relay_mode", "dns_resolver", "addr_filter"),
     *("user_data", "portmapper", "transport_config", "path_selector", "net_report"),
-    "ca_tls_config",
+    *("ca_tls_config", "proxy_url"),
 )
 """Fields of EndpointOptions that are one value, None or given to the builder's method so named."""
 
@@ -115,6 +119,16 @@ class EndpointConfig:
     custom_transports: list[CustomTransport] = field(default_factory=list)
     net_report: NetReportConfig = field(default_factory=NetReportConfig)
     ca_tls: CaTlsConfig = field(default_factory=CaTlsConfig.system)
+    proxy_url: str | None = field(default=None, repr=False)
+    proxy_from_env: bool = False
+
+    def proxy_for(self, url: str) -> str | None:
+        """The proxy through which a relay is reached; None for none."""
+        if self.proxy_url is not None or not self.proxy_from_env:
+            return self.proxy_url
+        from iroh_relay.client import proxy_from_env
+
+        return proxy_from_env(url)
 
 
 class EndpointBuilder:
@@ -233,6 +247,14 @@ class EndpointBuilder:
         """Choose who vouches for relays and other servers that have certificates."""
         self.config.ca_tls = config
 
+    def proxy_url(self, url: str | None) -> None:
+        """Reach relays through this proxy: http://, https:// or socks5://. None is straight."""
+        self.config.proxy_url = url
+
+    def proxy_from_env(self) -> None:
+        """Reach relays through the proxy that the environment names: HTTP_PROXY and others."""
+        self.config.proxy_from_env = True
+
     @property
     def config(self) -> EndpointConfig:
         """What is set so far. Raises ConsumedError after bind."""
@@ -251,6 +273,8 @@ class EndpointBuilder:
             self.address_lookup(service)
         for addr in options.external_addrs:
             self.external_addr(addr)
+        if options.proxy_from_env:
+            self.proxy_from_env()
         for transport in options.custom_transports:
             self.add_custom_transport(transport)
 

@@ -57,7 +57,10 @@ class NetReports:
         config = self._config
         self._reporter = NetReporter(
             relay_map,
-            LiveProbes(self._engine, self.families, config.dns_resolver, config.ca_tls),
+            LiveProbes(
+                *(self._engine, self.families, config.dns_resolver, config.ca_tls),
+                proxy_for=config.proxy_for,
+            ),
             config.net_report,
             self.report,
             set_home=self._set_home,

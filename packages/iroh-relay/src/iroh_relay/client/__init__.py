@@ -10,6 +10,7 @@ from .errors import (
     StreamClosedError,
 )
 from .probe import probe_latency
+from .proxy import proxy_from_env
 from .status import RelayState, RelayStats, RelayStatus
 from .stream import Dialer, DialRequest, RelayStream, Resolver
 
@@ -32,4 +33,5 @@ __all__ = [
     "StreamClosedError",
     "TimerHandle",
     "probe_latency",
+    "proxy_from_env",
 ]

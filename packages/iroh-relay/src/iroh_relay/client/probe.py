@@ -26,6 +26,7 @@ async def probe_latency(
     ssl_context: ssl.SSLContext | None = None,
     resolver: Resolver | None = None,
     prefer_ipv6: bool = False,
+    proxy: str | None = None,
     timeout: float = PROBE_TIMEOUT,
     now: Callable[[], float] = time.perf_counter,
 ) -> float:
@@ -37,16 +38,20 @@ async def probe_latency(
     """
     import aiohttp
 
-    from .ws import connector
+    from .connector import connector, http_proxy
 
     target = _probe_url(url)
     own = session is None
-    client = session or aiohttp.ClientSession(connector=connector(prefer_ipv6, resolver))
+    client = session or aiohttp.ClientSession(
+        connector=connector(prefer_ipv6=prefer_ipv6, resolver=resolver, proxy=proxy)
+    )
     start = now()
     try:
         async with (
             asyncio.timeout(timeout),
-            client.get(target, allow_redirects=False, ssl=ssl_context or True) as response,
+            client.get(
+                target, allow_redirects=False, ssl=ssl_context or True, proxy=http_proxy(proxy)
+            ) as response,
         ):
             latency = now() - start
             if not 200 <= response.status < 300:

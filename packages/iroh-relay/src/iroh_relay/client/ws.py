@@ -13,38 +13,28 @@ What goes out (RFC 6455; iroh-relay `client.rs`):
     x-iroh-relay-client-auth-v1: <proof>      only over TLS, where Python can make it
 
 and the answer must be a 101 that echoes exactly one of the two versions; no redirects.
-Addresses are raced as in RFC 8305 by aiohttp: families interleaved beginning with the preferred
-one, a new attempt every 250 ms. Each attempt has a session and a connection of its own.
+How the relay is reached: connector.py. Each attempt has a session and a connection of its own.
 """
 
 import asyncio
 import contextlib
 import re
-import socket
 import struct
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from iroh_base.keys import SecretKey
-
-from ..exporter import exporter_of
 from ..protos.frames.types import MAX_FRAME_SIZE
-from ..protos.http import CLIENT_AUTH_HEADER, RELAY_PATH
-from ..protos.keying import KeyMaterialClientAuth
+from ..protos.http import RELAY_PATH
 from ..protos.versions import ProtocolVersion, offer
+from .connector import connector, http_proxy
 from .errors import RelayDialError, StreamClosedError
-from .stream import DialRequest, Resolver
+from .stream import DialRequest
 
-__all__ = ["WebSocketStream", "connector", "dial"]
+__all__ = ["WebSocketStream", "dial"]
 
-#: Seconds between two connection attempts (RFC 8305; iroh-relay CONNECTION_ATTEMPT_DELAY).
-CONNECTION_ATTEMPT_DELAY = 0.25
-#: Seconds for one name lookup (iroh-relay DNS_TIMEOUT).
-DNS_TIMEOUT = 3.0
 #: Seconds that aiohttp may wait for the other side's close frame after a WebSocket error.
 _CLOSE_TIMEOUT = 0.25
 #: The close frame of a normal end (RFC 6455 section 7.4.1, code 1000).
@@ -54,74 +44,6 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
 _PLAIN_SCHEMES = ("http", "ws")
 # Rust sends none of these, and they would tell who we are.
 _SKIPPED_HEADERS = ("Accept", "Accept-Encoding", "User-Agent")
-
-
-class _Resolver(AbstractResolver):
-    """Names to addresses, the preferred family first; by the system unless told otherwise."""
-
-    def __init__(self, resolver: Resolver | None, prefer_ipv6: bool) -> None:
-        self._custom = resolver
-        self._first = socket.AF_INET6 if prefer_ipv6 else socket.AF_INET
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """All addresses of `host`. Raises `OSError`, also when the lookup takes too long."""
-        try:
-            async with asyncio.timeout(DNS_TIMEOUT):
-                results = await self._lookup(host, port, family)
-        except TimeoutError as error:
-            raise OSError(None, f"DNS lookup of {host} timed out") from error
-        # Stable: the order within a family is the resolver's.
-        return sorted(results, key=lambda result: result["family"] != self._first)
-
-    async def _lookup(
-        self, host: str, port: int, family: socket.AddressFamily
-    ) -> list[ResolveResult]:
-        if self._custom is None:
-            return await aiohttp.ThreadedResolver().resolve(host, port, family)
-        pairs = await self._custom.resolve(host)
-        return [
-            ResolveResult(
-                hostname=host, host=ip, port=port, family=kind, proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for kind, ip in pairs
-        ]  # fmt: skip
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Adds to a request what only a connection can tell: a proof made with its TLS session."""
-
-    secret_key: SecretKey | None = None
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
-    ) -> Any:
-        """Connect, then sign."""
-        connection = await super().connect(req, traces, timeout)
-        transport = connection.transport
-        session = None if transport is None else transport.get_extra_info("ssl_object")
-        exporter = exporter_of(session)
-        if self.secret_key is not None and exporter is not None:
-            auth = KeyMaterialClientAuth.create(self.secret_key, exporter)
-            if auth is not None:
-                req.headers[CLIENT_AUTH_HEADER] = auth.to_header()
-        return connection
-
-
-def connector(prefer_ipv6: bool = False, resolver: Resolver | None = None) -> _Connector:
-    """A connector for one request: no pool, no cache, the two families raced."""
-    return _Connector(
-        force_close=True,
-        use_dns_cache=False,
-        resolver=_Resolver(resolver, prefer_ipv6),
-        happy_eyeballs_delay=CONNECTION_ATTEMPT_DELAY,
-        interleave=1,
-    )
 
 
 def _retrieved(future: asyncio.Future[None]) -> None:
@@ -241,10 +163,13 @@ async def dial(request: DialRequest) -> WebSocketStream:
 
     There is no time limit in here but the one of name lookups: the caller sets it.
     """
-    road = connector(request.prefer_ipv6, request.resolver)
-    road.secret_key = request.secret_key
     session = aiohttp.ClientSession(
-        connector=road,
+        connector=connector(
+            prefer_ipv6=request.prefer_ipv6,
+            resolver=request.resolver,
+            proxy=request.proxy,
+            secret_key=request.secret_key,
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=_SKIPPED_HEADERS,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -268,7 +193,7 @@ async def _upgrade(session: aiohttp.ClientSession, request: DialRequest) -> WebS
         await session.ws_connect(
             url,
             headers=headers,
-            proxy=request.proxy,
+            proxy=http_proxy(request.proxy),
             ssl=request.ssl_context or True,
             max_msg_size=MAX_FRAME_SIZE,
             autoclose=False,

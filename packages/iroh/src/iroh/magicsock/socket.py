@@ -67,6 +67,7 @@ class MagicSock:
         custom_transports: Sequence[CustomTransport] = (),
         path_selector: PathSelector | None = None,
         tls: CaTlsConfig | None = None,
+        proxy_for: Callable[[str], str | None] = lambda _url: None,
     ) -> None:
         """Bind the sockets. relay_map None: no relay is ever used. Raises BindError.
 
@@ -80,7 +81,9 @@ class MagicSock:
         self.relay: RelayTransport | None = None
         if relay_map is not None:
             self.relay = RelayTransport(
-                secret_key, relay_map, self.mapped, self._deliver, resolver, metrics, tls=tls
+                *(secret_key, relay_map, self.mapped, self._deliver, resolver, metrics),
+                tls=tls,
+                proxy_for=proxy_for,
             )
         self.custom = CustomTransports(custom_transports, self.mapped, self._deliver, metrics)
         self.dropped_no_transport = 0

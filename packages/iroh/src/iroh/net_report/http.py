@@ -34,12 +34,20 @@ _MAX_CHALLENGE = 63
 
 
 async def measure(
-    relay: RelayUrl, resolver: Resolver | None, context: ssl.SSLContext | None, timeout: float
+    relay: RelayUrl,
+    resolver: Resolver | None,
+    context: ssl.SSLContext | None,
+    timeout: float,
+    proxy: str | None = None,
 ) -> float:
     """Seconds until the relay answers. Raises ProbeFailed."""
     try:
         return await probe_latency(
-            str(relay), resolver=resolver, ssl_context=context, timeout=timeout
+            str(relay),
+            resolver=resolver,
+            ssl_context=context,
+            timeout=timeout,
+            proxy=proxy,
         )
     except RelayProbeError as error:
         raise ProbeFailed(str(error)) from error
@@ -50,14 +58,14 @@ async def looks_captive(relay: RelayUrl, resolver: Resolver | None) -> bool:
     import aiohttp
     from yarl import URL
 
-    from iroh_relay.client.ws import connector
+    from iroh_relay.client.connector import connector
 
     port = relay.port if relay.scheme in _PLAIN else 80
     url = URL.build(scheme="http", host=relay.hostname, port=port, path=CAPTIVE_PORTAL_PATH)
     challenge = challenge_of(relay)
     try:
         async with (
-            aiohttp.ClientSession(connector=connector(False, resolver)) as session,
+            aiohttp.ClientSession(connector=connector(resolver=resolver)) as session,
             session.get(
                 url, headers={CHALLENGE_HEADER: challenge}, allow_redirects=False
             ) as response,

@@ -38,12 +38,14 @@ class LiveProbes:
         families: Callable[[], tuple[bool, bool]],
         resolver: DnsResolver | None,
         tls: CaTlsConfig,
+        proxy_for: Callable[[str], str | None] = lambda _url: None,
     ) -> None:
         self.families = families
         self._engine = engine
         self._resolver = resolver
         self._relay_resolver = None if resolver is None else RelayResolver(resolver)
         self._tls = tls
+        self._proxy_for = proxy_for
 
     async def qad(self, relay: RelayConfig, probe: Probe) -> Any:
         """Connect to a relay's address discovery. Raises ProbeFailed; cancelling leaves nothing."""
@@ -87,8 +89,8 @@ class LiveProbes:
         await import_late("iroh_relay.client.ws")
         from .http import measure
 
-        context = self._tls.ssl_context()
-        return await measure(relay, self._relay_resolver, context, PROBE_TIMEOUT)
+        context, proxy = self._tls.ssl_context(), self._proxy_for(str(relay))
+        return await measure(relay, self._relay_resolver, context, PROBE_TIMEOUT, proxy)
 
     async def _captive_portal(self, relay: RelayUrl) -> bool:
         await import_late("iroh_relay.client.ws")

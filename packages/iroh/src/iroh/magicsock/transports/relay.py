@@ -84,6 +84,7 @@ class RelayTransport:
         metrics: SocketMetrics | None = None,
         make_client: MakeClient = _make_client,
         tls: CaTlsConfig | None = None,
+        proxy_for: Callable[[str], str | None] = lambda _url: None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.home: RelayUrl | None = None
@@ -101,6 +102,7 @@ class RelayTransport:
         self._make_client = make_client
         self._resolver = resolver
         self._tls = tls or CaTlsConfig.system()
+        self._proxy_for = proxy_for
         self._clients: dict[RelayUrl, RelayClient] = {}
         self._routes: dict[bytes, RelayUrl] = {}  # endpoint -> the relay it was last heard over
         self._leaving: dict[asyncio.Task[None], RelayClient] = {}
@@ -216,6 +218,7 @@ class RelayTransport:
             on_endpoint_gone=on_endpoint_gone,
             on_idle=on_idle,
             resolver=self._resolver,
+            proxy=self._proxy_for(str(url)),
             ssl_context=self._tls.ssl_context(),
             prefer_ipv6=lambda: self.prefer_ipv6(),
         )
