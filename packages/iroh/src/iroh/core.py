@@ -82,23 +82,10 @@ class EndpointCore:
         keylog, qlog = keylog_from_environment(), qlog_from_environment()
         engine = new_endpoint(self.secret_key, config.transport, os.urandom, keylog, qlog)
         engine.set_accepting(bool(self.alpns))
-        self.sock = MagicSock(
-            self.secret_key,
-            self._lookup,
-            self.relay_map,
-            config.binds,
-            self._relay_resolver,
-            config.default_binds,
-            custom_transports=config.custom_transports,
-            path_selector=config.path_selector,
-            tls=config.ca_tls,
-            proxy_for=config.proxy_for,
-        )
+        self.sock = self._bind(config)
         self.engine = EngineDriver(engine, self.sock.send)
         self.engine.candidate_filter = self.sock.is_usable_candidate
         self.sock.deliver = self.engine.on_batches
-        for addr in config.external_addrs:
-            self.sock.direct.add_external(addr)
         self.addr: Watchable[EndpointAddr] = Watchable(self.sock.addr(), self.loop.create_future)
         self.sock.on_addr_changed = self.address_changed
         self.resolver = self._make_resolver()
@@ -116,6 +103,23 @@ class EndpointCore:
         )
         nobody: Watchable[RelayStatus | None] = Watchable(None, self.loop.create_future)
         self.home_status = nobody if self.sock.relay is None else self.sock.relay.home_status
+
+    def _bind(self, config: EndpointConfig) -> MagicSock:
+        sock = MagicSock(
+            self.secret_key,
+            self._lookup,
+            self.relay_map,
+            config.binds,
+            self._relay_resolver,
+            config.default_binds,
+            custom_transports=config.custom_transports,
+            path_selector=config.path_selector,
+            tls=config.ca_tls,
+            proxy_for=config.proxy_for,
+        )
+        for addr in config.external_addrs:
+            sock.direct.add_external(addr)
+        return sock
 
     def start(self) -> None:
         """Receive, publish, choose a home relay. When it raises, `close` must follow."""
