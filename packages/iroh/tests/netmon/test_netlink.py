@@ -65,9 +65,10 @@ def test_events_as_recorded() -> None:
 
 
 def test_noise_is_left_out() -> None:
-    noisy = [message for message in event("link up") if is_noise(message)]
-    assert {decode(message).dst for message in noisy} == {"ff00::", "fe80::"}
+    noisy = [decode(message) for message in event("link up") if is_noise(message)]
+    assert {route.dst for route in noisy} == {"ff00::", "fe80::"}
     assert len(records("link up")) == 4
+    assert [type(record) for record in records("address gone")] == [Address]
 
 
 def test_states_as_recorded() -> None:

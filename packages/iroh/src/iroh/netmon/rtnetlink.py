@@ -19,14 +19,12 @@ NEWLINK, DELLINK, GETLINK = 16, 17, 18
 NEWADDR, DELADDR, GETADDR = 20, 21, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 
-GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x80000
-"""Multicast groups: link; IPv4 address, route, rule; IPv6 address, route, rule (`RTMGRP_*`, and
-1 << (RTNLGRP_IPV6_RULE - 1))."""
+GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+"""Multicast groups: link; IPv4 address and route; IPv6 address and route (`RTMGRP_*`)."""
 
 AF_INET, AF_INET6 = 2, 10
-TABLE_MAIN, TABLE_LOCAL = 254, 255
+TABLE_MAIN = 254
 TYPE_UNICAST = 1
-FLAG_CLONED = 0x200  # a cached route
 FLAGS_NO_HOP = 0x01 | 0x10  # next hop dead, or its link is down
 
 _LINK = struct.Struct("=BxHiII")
@@ -103,18 +101,10 @@ def decode(message: Message) -> Link | Address | Route | None:
 
 
 def is_noise(message: Message) -> bool:
-    """Say whether an event is none that could matter: cached, multicast and link-local routes."""
+    """Say whether it is about a route that is no default route: a router may have a million."""
     if message.type not in (NEWROUTE, DELROUTE):
         return False
-    route = decode(message)
-    if not isinstance(route, Route):
-        return True
-    if route.flags & FLAG_CLONED:
-        return True
-    if not route.dst or route.table not in (TABLE_MAIN, TABLE_LOCAL):
-        return False
-    ip = ipaddress.ip_address(route.dst)
-    return ip.is_multicast or ip.is_link_local
+    return len(message.payload) < _ROUTE.size or bool(message.payload[1])  # length of dst
 
 
 def _decode_link(payload: bytes) -> Link:

@@ -10,7 +10,7 @@ from .state import DefaultRoute, Interface, LocalIp, NetworkState, sorted_addrs
 logger = logging.getLogger(__name__)
 
 MAX_INTERFACES = 1024
-MAX_ADDRESSES = 4096
+MAX_ADDRESSES = 2048
 """What is looked at on a machine with more, the lowest indexes and first addresses."""
 
 _OPTIMISTIC, _DAD_FAILED, _DEPRECATED, _TENTATIVE = 0x04, 0x08, 0x20, 0x40  # linux/if_addr.h
@@ -23,7 +23,7 @@ def build_state(
     kept = sorted(links, key=lambda link: link.interface)
     usable = [address for address in addresses if _is_usable(address)]
     if len(kept) > MAX_INTERFACES or len(usable) > MAX_ADDRESSES:
-        logger.warning("%d interfaces, %d addresses: not all are used", len(kept), len(usable))
+        logger.info("%d interfaces, %d addresses: not all are used", len(kept), len(usable))
     by_index: dict[int, list[LocalIp]] = defaultdict(list)
     for address in usable[:MAX_ADDRESSES]:
         deprecated = bool(address.flags & _DEPRECATED)
