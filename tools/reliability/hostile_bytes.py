@@ -5,12 +5,13 @@
     target       share  what is mutated                            may raise
     ---------    -----  -----------------------------------------  --------------------------
     frames        40 %  QUIC frames of every type                  PeerError
-    headers       20 %  long headers, Retry, version negotiation   PacketError
+    headers       18 %  long headers, Retry, version negotiation   PacketError
     parameters    15 %  transport parameters of both sides         PeerError, code 0x8
     relay         18 %  relay frames both ways, handshake          RelayProtocolError
     datagrams      4 %  datagrams of an honest connection          nothing
     payloads       2 %  sealed payloads of an authentic peer       nothing: it closes
     tls            1 %  TLS messages of both sides                 PeerError
+    home           2 %  netlink, NAT-PMP, PCP, UPnP                NetlinkError, PortmapError
 
 Each target prints inputs, foreign exceptions, time and the slowest input. The exit code is 1 when
 a foreign exception came out; the input that did it is printed.
@@ -47,6 +48,7 @@ from iroh_relay.protos.errors import RelayProtocolError
 from iroh_relay.protos.forward import inspect
 from iroh_relay.protos.handshake import ClientHandshake, ServerHandshake
 from iroh_relay.protos.versions import ProtocolVersion
+from reliability.hostile_home import decode_home, home_seeds
 from reliability.hostile_web import decode_web, web_seeds
 
 ALPN = b"fuzz/1"
@@ -418,13 +420,14 @@ def all_targets(count: int, seed: int) -> list[Score]:
     noise, evil = Engines(), Engines()
     targets: list[tuple[str, int, Target, list[bytes]]] = [
         ("frames", 40, decode_frames, frame_seeds()),
-        ("headers", 20, decode_headers, header_seeds()),
+        ("headers", 18, decode_headers, header_seeds()),
         ("parameters", 15, decode_parameters, parameter_seeds()),
         ("relay", 17, decode_relay, relay_seeds()),
         ("datagrams", 4, noise.on_datagram, noise.tap),
         ("payloads", 2, evil.on_payload, frame_seeds()),
         ("tls", 1, decode_tls, tls_seeds()),
         ("web tls", 1, decode_web, web_seeds()),
+        ("home", 2, decode_home, home_seeds()),
     ]
     scores = []
     for name, share, target, seeds in targets:
