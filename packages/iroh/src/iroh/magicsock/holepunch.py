@@ -86,7 +86,7 @@ class HolePuncher:
             if due > now:
                 self._scheduled.set_before(due)
                 return
-            soon = is_new and now < last.when + ATTEMPTS_INTERVAL
+            soon = is_new and now < last.when + 2 * ATTEMPTS_INTERVAL
             self._hurried = self._hurried + 1 if soon else 0
         self._start(connection, commands, local, remote)
         self._upgrade.set_before(now + self._next_check())

@@ -12,6 +12,7 @@
                                IP paths while a connection has more than one
     path ids used up, or a     open again in 333 ms                             client
     custom path abandoned
+    relay path abandoned       open again in 30 s                               client
 
 Only the client opens and closes, so that the two ends never close different paths at once. Relay
 and custom paths are never closed for being too many. A path under suspicion (liveness.py) is chosen
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 
 RELAY_IDLE_TIMEOUT = 30.0  # iroh RELAY_PATH_MAX_IDLE_TIMEOUT: outlives a relay that restarts
 OPEN_RETRY = 0.333  # iroh remote_state.rs: after RemoteCidsExhausted, MaxPathIdReached
+BACKUP_RETRY = 30.0
+"""Seconds until a client tries to have a relay path again that it lost (our own addition)."""
 MAX_TO_OPEN = 32
 """Addresses that wait for a path id."""
 MAX_BACKUPS = 3
@@ -155,6 +158,7 @@ class RemotePaths:
         self._to_open: dict[TransportAddr, None] = {}
         self._closing: set[tuple[int, int]] = set()  # paths we closed: (connection, path id)
         self._open_again = Alarm(around.clock, self._open_waiting)
+        self._back_up = Alarm(around.clock, self._open_all_backups)
 
     @property
     def is_suspect(self) -> bool:
@@ -192,7 +196,7 @@ class RemotePaths:
         if not self.connections:
             self.selected = None
             self._to_open.clear()
-            self._open_again.cancel()
+            self.close()
         elif addrs:
             self.select()
 
@@ -230,6 +234,8 @@ class RemotePaths:
         self.select(connection)
         if isinstance(addr, SocketAddr) and not surplus and connection.is_relayed:
             self.on_lost(connection)
+        if isinstance(addr, RelayUrl) and connection.is_client:
+            self._back_up.set_before(self.around.clock.time() + BACKUP_RETRY)
         if isinstance(worked, CustomAddr):
             # A server whose network changed gives it up; its transport may work all the same.
             self._open_later(worked)
@@ -368,6 +374,10 @@ class RemotePaths:
         new = [addr for addr in custom if addr not in taken and reaches(addr)]
         self.open_all(connection, new[: max(room, 0)])
 
+    def _open_all_backups(self) -> None:
+        for connection in list(self.connections.values()):
+            self.open_backups(connection)
+
     def open_all(self, connection: RemoteConnection, addrs: Iterable[TransportAddr]) -> None:
         """Open a path to each of the addresses."""
         for addr in addrs:
@@ -409,6 +419,7 @@ class RemotePaths:
     def close(self) -> None:
         """Do nothing any more."""
         self._open_again.cancel()
+        self._back_up.cancel()
 
 
 def _fits(one: object | None, other: object | None) -> bool:

@@ -211,6 +211,16 @@ def test_events_of_paths_that_nobody_knows(net) -> None:
     assert net.paths.selected.remote == A
 
 
+def test_a_lost_relay_path_is_opened_again(net) -> None:
+    connection = net.connect(RELAY)
+    arrive(connection, net, A)
+    die(connection, 0)
+    net.clock.advance(29)
+    assert commands_of(connection).said("open") == []
+    net.clock.advance(1)
+    assert commands_of(connection).said("open") == [(net.way(RELAY), False)]
+
+
 # -- peers of less ability ------------------------------------------------------------------------
 
 

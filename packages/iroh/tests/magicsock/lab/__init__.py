@@ -1,0 +1,1 @@
+"""Whole magic sockets behind pretended NATs, with a pretended relay, in virtual time."""

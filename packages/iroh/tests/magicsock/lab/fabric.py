@@ -1,0 +1,126 @@
+"""The internet of the lab: hosts behind NATs, and one relay.
+
+host --(its NAT: mapping out)--> the internet --(the other's NAT: mapping and filter in)--> host
+
+kind     mapping                        lets in
+-------  -----------------------------  ------------------------------------------
+none     no NAT: a public address       anything
+full     one port for all               anything
+addr     one port for all               from hosts that were sent to
+port     one port for all               from addresses and ports that were sent to
+sym      a port for each destination    the same
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from iroh.quic.datagrams import Datagrams
+from iroh_base import SocketAddr
+
+DELAY = 0.010
+"""Seconds from host to host."""
+RELAY_DELAY = 0.020
+"""Seconds from host to host over the relay."""
+PORT = 4000
+QAD = SocketAddr("198.51.100.1", 7842)
+"""Where a relay would tell us how our address looks."""
+
+
+@dataclass(slots=True)
+class Nat:
+    """One host's NAT."""
+
+    kind: str
+    public_ip: str
+    host: SocketAddr
+    ports: dict[SocketAddr | None, int] = field(default_factory=dict)
+    sent_to: dict[int, set[SocketAddr]] = field(default_factory=dict)
+    first_port: int = 40_000
+
+    @property
+    def is_symmetric(self) -> bool:
+        return self.kind == "sym"
+
+    def outward(self, destination: SocketAddr) -> SocketAddr:
+        """Give the source address that a destination sees, and note that it was sent to."""
+        if self.kind == "none":
+            return self.host
+        key = destination if self.is_symmetric else None
+        if key not in self.ports:
+            self.ports[key] = self.first_port + len(self.ports)
+        port = self.ports[key]
+        self.sent_to.setdefault(port, set()).add(destination)
+        return SocketAddr(self.public_ip, port)
+
+    def lets_in(self, port: int, source: SocketAddr) -> bool:
+        if self.kind == "none":
+            return port == self.host.port
+        known = self.sent_to.get(port)
+        if known is None:
+            return False
+        if self.kind == "full":
+            return True
+        if self.kind == "addr":
+            return any(source.ip == other.ip for other in known)
+        return source in known
+
+    def forget(self) -> None:
+        """Lose all mappings; new ones get other ports."""
+        self.first_port += 1000
+        self.ports.clear()
+        self.sent_to.clear()
+
+
+class Fabric:
+    """Carries datagrams. `fates` counts what became of them."""
+
+    def __init__(self) -> None:
+        self.fates: Counter[str] = Counter()
+        self.down: set[str] = set()
+        """Public addresses whose link is down."""
+        self.no_udp: set[str] = set()
+        """Public addresses that UDP does not reach any more."""
+        self.relay_is_down = False
+        self.heard: Counter[SocketAddr] = Counter()
+        """Datagrams that arrived at addresses of nobody, by address."""
+        self.rewrite: Callable[[bytes, bytes], bytes] = lambda source, _dest: source
+        """What the relay says who sent it: an honest one tells the truth."""
+        self._nats: dict[str, Nat] = {}
+        self._hosts: dict[str, Callable[[Datagrams], None]] = {}
+        self._relayed: dict[bytes, Callable[[bytes, Datagrams], None]] = {}
+        self._loop = asyncio.get_running_loop()
+
+    def attach(self, nat: Nat, deliver: Callable[[Datagrams], None]) -> None:
+        self._nats[nat.public_ip] = nat
+        self._hosts[nat.public_ip] = deliver
+
+    def attach_relayed(self, endpoint: bytes, deliver: Callable[[bytes, Datagrams], None]) -> None:
+        self._relayed[endpoint] = deliver
+
+    def send(self, nat: Nat, batch: Datagrams) -> None:
+        """Send from the host behind a NAT."""
+        destination = batch.remote
+        assert isinstance(destination, SocketAddr)
+        source = nat.outward(destination)
+        target = self._nats.get(destination.ip)
+        if not {nat.public_ip, destination.ip}.isdisjoint(self.down | self.no_udp):
+            self.fates["down"] += len(batch)
+        elif target is None:
+            self.heard[destination] += len(batch)
+        elif not target.lets_in(destination.port, source):
+            self.fates["filtered"] += len(batch)
+        else:
+            self.fates["arrived"] += len(batch)
+            copy = Datagrams(source, batch.data, batch.segment_size, batch.ecn)
+            self._loop.call_later(DELAY, self._hosts[destination.ip], copy)
+
+    def relay(self, source: bytes, public_ip: str, dest: bytes, batch: Datagrams) -> None:
+        """Send from one endpoint to another over the relay."""
+        deliver = self._relayed.get(dest)
+        if deliver is None or self.relay_is_down or public_ip in self.down:
+            self.fates["not relayed"] += len(batch)
+            return
+        self.fates["relayed"] += len(batch)
+        self._loop.call_later(RELAY_DELAY, deliver, self.rewrite(source, dest), batch)
