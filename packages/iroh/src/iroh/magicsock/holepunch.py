@@ -13,8 +13,8 @@
     nothing works any more (liveness.py)                     now, at most every 2 s
 
 (*) A network that flaps, or a peer that plays with its candidates, gets the first such round at
-once, then each only after 0.1, 0.2, 0.4 ... 5 s; upstream does not bound them. The fourth and fifth
-line are better than upstream's, which leaves both to the tick of 60 s; what is scheduled is never
+once, then each only after 0.1, 0.2, 0.4 ... 5 s, until 10 s went by without; upstream does not
+bound them. The fifth line is better than upstream's tick of 60 s; what is scheduled is never
 dropped. Without an address of ours there is nothing to punch for: the round comes with the first
 one, as every change of our addresses is a trigger (upstream polls for it every 100 ms).
 
@@ -60,6 +60,7 @@ class HolePuncher:
         self.rounds = 0
         """Rounds since the last direct path came up."""
         self._hurried = 0  # rounds for new candidates, one soon after the other
+        self._calm_at = 0.0  # until then no new candidate is news
         self._scheduled = Alarm(self._clock, self.trigger)
         self._upgrade = Alarm(self._clock, self._check)
 
@@ -82,12 +83,11 @@ class HolePuncher:
         remote = frozenset(commands.remote_candidates())
         if last is not None:
             is_new = not (remote <= last.remote and local <= last.local)
-            due = last.when + (self._gap() if is_new else ATTEMPTS_INTERVAL)
+            due = last.when + (self._gap(now) if is_new else ATTEMPTS_INTERVAL)
             if due > now:
                 self._scheduled.set_before(due)
                 return
-            soon = is_new and now < last.when + 2 * ATTEMPTS_INTERVAL
-            self._hurried = self._hurried + 1 if soon else 0
+            self._hurried += is_new
         self._start(connection, commands, local, remote)
         self._upgrade.set_before(now + self._next_check())
 
@@ -138,7 +138,11 @@ class HolePuncher:
             extra={"probed": [str(addr) for addr in probed]},
         )
 
-    def _gap(self) -> float:
+    def _gap(self, now: float) -> float:
+        """Give the least time between two rounds for new candidates, as often as they come."""
+        if now >= self._calm_at:
+            self._hurried = 0
+        self._calm_at = now + 2 * ATTEMPTS_INTERVAL
         if not self._hurried:
             return 0.0
         doublings: int = min(self._hurried - 1, MAX_DOUBLINGS)
