@@ -5,8 +5,10 @@ relay map, network --> NetReporter --> home relay       the relay transport
                                    \\-> the report       Endpoint.net_report, its watchers
 """
 
+import asyncio
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from iroh.magicsock.host import EngineDriver
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from iroh.net_report.reporter import NetReporter
 
 __all__ = ["NetReports"]
+
+HOME_FIRST = 0.5
+"""Seconds that the first report of a process leaves to the home relay."""
 
 
 class NetReports:
@@ -59,6 +64,7 @@ class NetReports:
             relay_map,
             LiveProbes(
                 *(self._engine, self.families, config.dns_resolver, config.ca_tls),
+                home_first=self._home_first,
                 proxy_for=config.proxy_for,
             ),
             config.net_report,
@@ -105,6 +111,15 @@ class NetReports:
         relay = self._sock.relay
         status = relay.home_status.get() if relay is not None else None
         return status is not None and status.is_connected
+
+    async def _home_first(self) -> None:
+        """Wait until the home relay is connected, if one is chosen; not for long."""
+        assert self._sock.relay is not None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HOME_FIRST):
+                async for status in self._sock.relay.home_status.watch():
+                    if status is None or status.is_connected:
+                        return
 
     def _set_home(self, url: RelayUrl | None) -> None:
         assert self._sock.relay is not None

@@ -104,6 +104,9 @@ class FakeProbes:
     def families(self) -> tuple[bool, bool]:
         return self.has
 
+    async def ready(self, probe: Probe) -> None:
+        pass
+
     async def qad(self, relay: RelayConfig, probe: Probe) -> QadLink:
         url = RelayUrl(relay.url)
         self.asked.append((probe.value, url))

@@ -185,3 +185,14 @@ async def test_cancelling_leaves_nothing_running(probes: FakeProbes) -> None:
     one.task.cancel()
     await asyncio.wait((one.task,))
     assert one.task.cancelled()
+
+
+async def test_a_bug_in_a_probe_spoils_nothing_else(probes: FakeProbes, caplog) -> None:
+    probes.v4 = {A: (0.05, HERE)}
+    probes.http = {A: 0.1}
+    probes.v6 = "a bug"  # type: ignore[assignment]
+    one = start(probes, list(relay_map(A)))
+    await probes.clock.advance(1.0)
+    assert one.seconds == 0.05
+    assert one.report().udp_v4
+    assert "failed by a bug" in caplog.text

@@ -8,7 +8,8 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import Callable, Coroutine
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from iroh.ca_tls import CaTlsConfig
@@ -26,6 +27,7 @@ __all__ = ["LiveProbes"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_QAD_MODULE, _HTTP_MODULE = "iroh.net_report.qad", "iroh_relay.client.ws"
 _FAMILY = {Probe.QAD_IPV4: socket.AF_INET, Probe.QAD_IPV6: socket.AF_INET6}
 
 
@@ -38,14 +40,25 @@ class LiveProbes:
         families: Callable[[], tuple[bool, bool]],
         resolver: DnsResolver | None,
         tls: CaTlsConfig,
+        home_first: Callable[[], Awaitable[None]],
         proxy_for: Callable[[str], str | None] = lambda _url: None,
     ) -> None:
+        """home_first: waits for the home relay to be connected, for a moment at most."""
+        self._home_first = home_first
         self.families = families
         self._engine = engine
         self._resolver = resolver
         self._relay_resolver = None if resolver is None else RelayResolver(resolver)
         self._tls = tls
         self._proxy_for = proxy_for
+
+    async def ready(self, probe: Probe) -> None:
+        """Load what a probe needs. TLS with certificates is 0.1 s of work: the home relay first."""
+        if probe is Probe.HTTPS:
+            await import_late(_HTTP_MODULE)
+        elif _QAD_MODULE not in sys.modules:
+            await self._home_first()
+            await import_late("iroh.quic.tls.web", _QAD_MODULE)
 
     async def qad(self, relay: RelayConfig, probe: Probe) -> Any:
         """Connect to a relay's address discovery. Raises ProbeFailed; cancelling leaves nothing."""
@@ -75,7 +88,6 @@ class LiveProbes:
     async def _qad(self, relay: RelayConfig, probe: Probe) -> Any:
         url = RelayUrl(relay.url)
         ip = await self._resolve(url.hostname, probe)
-        await import_late("iroh.quic.tls.web", "iroh.net_report.qad")
         from iroh.net_report.qad import QadConnection
         from iroh.quic.api import WebServer
         from iroh.quic.tls.web_trust import server_name
@@ -86,14 +98,13 @@ class LiveProbes:
         return await QadConnection.open(self._engine, url, remote, server)
 
     async def _https(self, relay: RelayUrl) -> float:
-        await import_late("iroh_relay.client.ws")
         from .http import measure
 
         context, proxy = self._tls.ssl_context(), self._proxy_for(str(relay))
         return await measure(relay, self._relay_resolver, context, PROBE_TIMEOUT, proxy)
 
     async def _captive_portal(self, relay: RelayUrl) -> bool:
-        await import_late("iroh_relay.client.ws")
+        await import_late(_HTTP_MODULE)
         from .http import looks_captive
 
         return await looks_captive(relay, self._relay_resolver)

@@ -15,6 +15,7 @@ open, which takes no packet, and probes only families in which none is.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -29,6 +30,8 @@ from .draft import QAD_PROBES, Draft
 from .report import Probe
 
 __all__ = ["ProbeFailed", "Probes", "QadLink", "Run"]
+
+logger = logging.getLogger(__name__)
 
 MAX_QAD_RELAYS = 5  # upstream MAX_RELAYS
 MAX_HTTPS_RELAYS = 32  # ours; upstream asks all
@@ -69,10 +72,13 @@ class QadLink(Protocol):
 
 
 class Probes(Protocol):
-    """What a report asks. All but `families` raise ProbeFailed, and nothing else."""
+    """What a report asks. The three probes raise ProbeFailed, and nothing else."""
 
     def families(self) -> tuple[bool, bool]:
         """Whether this machine has IPv4, and IPv6, and a socket for it."""
+
+    async def ready(self, probe: Probe) -> None:
+        """Wait until such probes can be made: their modules are loaded when first needed."""
 
     async def qad(self, relay: RelayConfig, probe: Probe) -> QadLink:
         """Connect to a relay's address discovery, and wait for the first answer."""
@@ -163,17 +169,32 @@ class Run:
             for probe in QAD_PROBES:
                 if families[probe] and probe not in self.kept:
                     self.draft.started(probe, _url(relay))
-                    tasks.add(self._task(self._qad(relay, probe), probe))
+                    tasks.add(self._task(self._qad(relay, probe), probe, relay))
         if self.config.https_probes and (self.draft.full or not self.draft.has_udp):
             for relay in self.relays[:MAX_HTTPS_RELAYS]:
                 self.draft.started(Probe.HTTPS, _url(relay))
-                tasks.add(self._task(self._measure(relay), Probe.HTTPS))
+                tasks.add(self._task(self._measure(relay), Probe.HTTPS, relay))
         return tasks
 
-    def _task(self, work: Coroutine[Any, Any, None], probe: Probe) -> "asyncio.Task[None]":
-        return asyncio.create_task(work, name=f"iroh-net-report {probe.value}")
+    def _task(
+        self, work: Coroutine[Any, Any, None], probe: Probe, relay: RelayConfig
+    ) -> "asyncio.Task[None]":
+        return asyncio.create_task(
+            self._contain(work, probe, relay), name=f"iroh-net-report {probe.value}"
+        )
+
+    async def _contain(
+        self, work: Coroutine[Any, Any, None], probe: Probe, relay: RelayConfig
+    ) -> None:
+        """See to it that a bug in a probe is a failure of that probe."""
+        try:
+            await work
+        except Exception:
+            logger.exception("a probe of relay %s failed by a bug", relay.url)
+            self.draft.failed(probe, _url(relay))
 
     async def _qad(self, relay: RelayConfig, probe: Probe) -> None:
+        await self.probes.ready(probe)  # on a busy machine it can take longer than a probe may
         try:
             async with deadline(self.clock, PROBE_TIMEOUT):
                 link = await self.probes.qad(relay, probe)
@@ -190,6 +211,7 @@ class Run:
         url = _url(relay)
         if _qad_port(relay) is not None and url.scheme not in _PLAIN:
             await sleep(self.clock, HTTPS_OFFSET)
+        await self.probes.ready(Probe.HTTPS)
         try:
             async with deadline(self.clock, PROBE_TIMEOUT):
                 latency = await self.probes.https(url)
