@@ -66,12 +66,21 @@ async def test_where_udp_is_blocked_https_is_enough(probes: FakeProbes) -> None:
     probes.http = {A: 0.1, B: 0.2}
     one = start(probes, list(relay_map(A, B)))
     await probes.clock.advance(5.0)
-    assert one.seconds == 0.9  # 0.2 until it is asked, 0.2 until B answers, 0.5 for UDP
+    assert one.seconds == 3.0  # UDP is never cut off by HTTPS, which has told after 0.4 s
     report = one.report()
     assert not report.has_udp()
     assert report.relay_latency == {A: {Probe.HTTPS: 0.1}, B: {Probe.HTTPS: 0.2}}
     assert report.captive_portal is None
     assert "captive" in probes.kinds() or report.captive_portal is None
+
+
+async def test_udp_that_has_lost_its_first_packets_is_waited_for(probes: FakeProbes) -> None:
+    probes.v4, probes.v6 = {A: (2.0, HERE), B: None}, {A: None, B: None}
+    probes.http = {A: 0.1, B: 0.2}
+    one = start(probes, list(relay_map(A, B)))
+    await probes.clock.advance(5.0)
+    assert one.seconds == 2.5  # and the rest of it for the other family
+    assert one.report().global_v4 == HERE
 
 
 async def test_relays_without_address_discovery_are_measured_at_once(probes: FakeProbes) -> None:

@@ -6,7 +6,7 @@
                  captive portal, if no relay has answered                     2 s
     enough       by UDP: done, unless a relay without QAD may still answer
                  by HTTPS: done, unless UDP may still answer
-                 then the others get GRACE
+                 then the others get GRACE; but UDP, as long as it has not answered at all, its 3 s
     t = 5 s      done, whatever is missing
 
 Unlike upstream, which awaits all QAD probes first (3 s where UDP is blocked), everything runs side
@@ -135,7 +135,16 @@ class Run:
     # -- when it is enough ---------------------------------------------------------------------
 
     def _half_done(self) -> bool:
-        return self.draft.udp_is_enough() or self.draft.https_is_enough()
+        """Whether the slower kind of probe gets no more than GRACE from now on.
+
+        HTTPS alone never cuts UDP off: without an outside address nobody punches a hole to us, for
+        the whole interval to the next report. Probes of UDP have a limit of their own.
+        """
+        draft = self.draft
+        if draft.udp_is_enough():
+            return True
+        asking = any(draft.pending(probe) for probe in QAD_PROBES)
+        return draft.https_is_enough() and (draft.has_udp or not asking)
 
     def _done(self, captive: "asyncio.Task[bool | None] | None", *, over: bool) -> bool:
         draft = self.draft
