@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reliability import links, report
-from reliability.cases import all_cases, in_words
+from reliability.cases import ALSO_RIGHT, all_cases, in_words
 from reliability.victims import Usage, Victim
 
 
@@ -62,3 +62,8 @@ def test_a_victim_is_measured_while_it_lives() -> None:
         assert usage.cpu > 0
         assert usage.memory > 1 << 20
     assert not victim.is_alive()
+
+
+def test_what_is_right_beside_the_tested_code_belongs_to_a_case() -> None:
+    names = {case.name for case in all_cases() if case.group == "frames"}
+    assert ALSO_RIGHT.keys() <= names
