@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS_INTERVAL = 5.0  # iroh HOLEPUNCH_ATTEMPTS_INTERVAL
 UPGRADE_INTERVAL = 60.0  # iroh UPGRADE_INTERVAL
+ROUND = 4.2
+"""Seconds from the first probe of a round to the last (see nat_probes.py)."""
 GOOD_ENOUGH_LATENCY = 0.010  # iroh GOOD_ENOUGH_LATENCY
 FIRST_GAP = 0.1
 """Seconds between the second and the third round for new candidates; doubled from there."""
@@ -59,6 +61,7 @@ class HolePuncher:
         self.last: Attempt | None = None
         self.rounds = 0
         """Rounds since the last direct path came up."""
+        self._failed = 0
         self._hurried = 0  # rounds for new candidates, one soon after the other
         self._calm_at = 0.0  # until then no new candidate is news
         self._scheduled = Alarm(self._clock, self.trigger)
@@ -71,6 +74,13 @@ class HolePuncher:
             if connection.is_client and commands is not None and commands.is_nat_traversing:
                 return connection
         return None
+
+    def failures(self) -> int:
+        """Count the rounds since then that ran to their end for nothing."""
+        return self._failed + self._is_over(self._clock.time())
+
+    def _is_over(self, now: float) -> bool:
+        return self.last is not None and self.rounds > 0 and now >= self.last.when + ROUND
 
     def trigger(self) -> None:
         """Something changed, or it is time: start a round, or schedule it."""
@@ -103,13 +113,13 @@ class HolePuncher:
 
     def lost(self) -> None:
         """A connection is relayed that was direct: try often again."""
-        self.rounds = 0
+        self.rounds = self._failed = 0
         self.trigger()
         self._upgrade.set_before(self._clock.time() + self._next_check())
 
     def direct(self) -> None:
         """A direct path came up."""
-        self.rounds = 0
+        self.rounds = self._failed = 0
 
     def close(self) -> None:
         """Start no more rounds."""
@@ -129,7 +139,9 @@ class HolePuncher:
         except QuicError as error:  # no address of ours yet, or the connection is closing
             logger.debug("%s: no round: %s", self._paths.endpoint_id.fmt_short(), error)
             return
-        self.last = Attempt(self._clock.time(), local, remote)
+        now = self._clock.time()
+        self._failed += self._is_over(now)
+        self.last = Attempt(now, local, remote)
         self.rounds += 1
         self._paths.around.metrics.holepunch_attempts += 1
         connection.driver.schedule()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 MANY_PORTS = 2
 """Ports of one public address in the peer's list that hint at a NAT which gives each another."""
-ENOUGH_ROUNDS = 2
-"""Rounds without success after which punching counts as failed for now."""
+ENOUGH_FAILURES = 2
+"""Rounds that ended without success after which punching counts as failed for now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,8 @@ class Facts:
     ends speak it. own, peers: where either may be reached. reported: relays were asked over UDP.
     udp_works: a relay answered over UDP. public: some address of ours seen by a relay or mapped.
     varies: our NAT gives every destination another port; None while unknown.
-    punches: we start the rounds. rounds: so far. seconds: since the handshake.
+    punches: we start the rounds. failures: rounds that ended for nothing. seconds: since the
+    handshake.
     """
 
     relayed: bool
@@ -45,7 +46,7 @@ class Facts:
     public: bool = False
     varies: bool | None = None
     punches: bool = True
-    rounds: int = 0
+    failures: int = 0
     seconds: float = 0.0
 
 
@@ -72,7 +73,7 @@ def gather(
         public=any(public) or any(map(_is_public, direct.get())),
         varies=varies,
         punches=connection.is_client,
-        rounds=remote.punch.rounds,
+        failures=remote.punch.failures(),
         seconds=remote.around.clock.time() - connection.since,
     )
 
@@ -121,8 +122,8 @@ def _progress(facts: Facts) -> str:
     since = f"for {facts.seconds:.0f} s"
     if not facts.punches:
         return f"the peer, which dialled, has been punching holes {since} without success"
-    if facts.rounds >= ENOUGH_ROUNDS:
-        return f"hole punching failed {facts.rounds} times, and goes on"
+    if facts.failures >= ENOUGH_FAILURES:
+        return f"hole punching failed {facts.failures} times, and goes on"
     return f"still trying, {since}"
 
 

@@ -28,8 +28,8 @@ GOOD = {"own": (LAN, SEEN), "peers": (SEEN,), "reported": True, "udp_works": Tru
         ({**GOOD, "varies": True}, "our NAT is symmetric"),
         ({**GOOD, "peers": (SEEN, SEEN_TOO)}, "the peer's NAT seems to be symmetric"),
         ({**GOOD, "varies": True, "peers": (SEEN, SEEN_TOO)}, "both NATs are symmetric"),
-        ({**GOOD, "rounds": 3}, "hole punching failed 3 times"),
-        ({**GOOD, "rounds": 1, "seconds": 2.0}, "still trying, for 2 s"),
+        ({**GOOD, "failures": 3}, "hole punching failed 3 times"),
+        ({**GOOD, "failures": 1, "seconds": 2.0}, "still trying, for 2 s"),
         ({**GOOD, "punches": False, "seconds": 9.0}, "the peer, which dialled, has been punching"),
     ],
 )
@@ -54,12 +54,12 @@ def test_facts_come_from_the_remote_and_the_report() -> None:
         "we have no UDP socket: only relays can carry the connection"
     )
     commands_of(connection).remote = [A, B]
-    net.clock.advance(7)
+    net.clock.advance(20)
     report = type("Report", (), {"udp_probed": True, "udp_v4": True, "udp_v6": False})
     report.mapping_varies_by_dest_ipv4 = True
     assert explain(connection, True, report) == (
         "our NAT is symmetric: it gives every destination another port; no relay has told us our "
-        "public address (no QAD answer); hole punching failed 2 times, and goes on"
+        "public address (no QAD answer); hole punching failed 3 times, and goes on"
     )
     report.udp_v4 = False
     assert explain(connection, True, report).startswith("UDP seems to be blocked here")
