@@ -6,7 +6,8 @@
                           demo.py dial            knows nothing but the EndpointId
 
 Four processes besides this one. The dialler moves 64 MiB through the echo protocol and compares
-checksums. Exit status 0 only if they are equal. Ctrl-C ends all of them.
+checksums. All it learns is the listener's relay; that the two find a direct path while the data
+flows is told with its time. Exit status 0 only if they are equal. Ctrl-C ends all of them.
 """
 
 import argparse
@@ -91,12 +92,25 @@ async def dial(args: argparse.Namespace) -> int:
         async with await endpoint.connect(peer, ECHO_ALPN) as connection:
             seconds = time.perf_counter() - start
             report("handshake", seconds=seconds, peer=str(connection.remote_id()))
-            path = next(path for path in connection.paths() if path.is_selected)
-            report("path", kind="relay" if path.is_relay else "direct", remote=path.remote_addr)
+            telling = asyncio.create_task(tell_paths(connection, time.perf_counter()))
             equal = await transfer(connection, args.mib * MIB)
+            telling.cancel()
+            await asyncio.wait((telling,))
             stats = connection.stats()
             report("packets", sent=stats.udp_tx_datagrams, lost=stats.lost_packets)
     return 0 if equal else 1
+
+
+async def tell_paths(connection: "Connection", start: float) -> None:
+    """Report the path that carries the data, and each other one that takes over."""
+    known = ""
+    async for paths in connection.watch_paths():
+        for path in paths:
+            if path.is_selected and path.remote_addr != known:
+                known = path.remote_addr
+                kind = "relay" if path.is_relay else "direct"
+                seconds = time.perf_counter() - start
+                report("path", kind=kind, remote=known, seconds=seconds, rtt=path.rtt_ms)
 
 
 async def transfer(connection: "Connection", size: int) -> bool:
@@ -252,6 +266,11 @@ class Progress:
         self._start = time.perf_counter()
         self._tenth = -1
 
+    def make_room(self) -> None:
+        """Let something else be said: an unfinished bar keeps its line."""
+        if self._is_terminal and 0 <= self._tenth < 10:
+            print()
+
     def show(self, done: int, size: int) -> None:
         rate = done / MIB / max(time.perf_counter() - self._start, 1e-9)
         text = f"{done / MIB:6.1f} of {size / MIB:.0f} MiB  {rate:5.1f} MiB/s"
@@ -273,6 +292,7 @@ class Story:
     def __init__(self) -> None:
         self.equal: bool | None = None
         self._progress = Progress()
+        self._kind: str | None = None
 
     def tell(self, fact: str, **details: Any) -> None:
         getattr(self, f"on_{fact}")(**details)
@@ -285,9 +305,15 @@ class Story:
     def on_handshake(self, seconds: float, peer: str) -> None:
         say("handshake", f"{seconds * 1000:.0f} ms to a QUIC connection with {peer}")
 
-    def on_path(self, kind: str, remote: str) -> None:
-        say("path", f"{kind}: {remote} carries the data, sealed end to end")
-        self._progress = Progress()  # the transfer begins
+    def on_path(self, kind: str, remote: str, seconds: float, rtt: int) -> None:
+        if self._kind is None:
+            say("path", f"{kind}: {remote} carries the data, sealed end to end")
+            self._progress = Progress()  # the transfer begins
+        else:
+            self._progress.make_room()
+            way = f"{self._kind} -> {kind}" if kind != self._kind else f"another {kind} path"
+            say("path", f"{way} after {seconds * 1000:.0f} ms: {remote}, round trip {rtt} ms")
+        self._kind = kind
 
     def on_progress(self, done: int, size: int) -> None:
         self._progress.show(done, size)
