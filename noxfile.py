@@ -239,6 +239,13 @@ def rust_relay(session: nox.Session) -> None:
     session.run("python", "tools/rust_peer/check.py", *session.posargs)
 
 
+@nox.session
+def rust_custom(session: nox.Session) -> None:
+    """Custom transports, ours and a Rust endpoint's: see tools/rust_peer/README.md."""
+    install_workspace(session)
+    session.run("python", "tools/rust_peer/custom_check.py", *session.posargs)
+
+
 # -- against hostile peers ---------------------------------------------------------------------
 
 

@@ -1,4 +1,5 @@
-//! A Rust endpoint that believes an own authority, and says what it learns from relays.
+//! A Rust endpoint that believes an own authority, and says what it learns from relays; or one over
+//! a custom transport (unix.rs).
 //!
 //!     iroh-rust-peer net-report ROOTS.pem URL=QUIC_PORT [URL=QUIC_PORT ...]
 //!
@@ -15,6 +16,8 @@ use iroh::{
 };
 use rustls_pki_types::{pem::PemObject, CertificateDer};
 
+mod unix;
+
 fn relay(text: &str) -> RelayConfig {
     let (url, port) = text.rsplit_once('=').expect("URL=QUIC_PORT");
     let url: RelayUrl = url.parse().expect("a relay URL");
@@ -30,8 +33,17 @@ fn relay(text: &str) -> RelayConfig {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let mut args = std::env::args().skip(1);
-    assert_eq!(args.next().as_deref(), Some("net-report"), "see the top of main.rs");
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["net-report", ..] => net_report(args.into_iter().skip(1)).await,
+        ["unix-serve", path] => unix::serve(path).await,
+        ["unix-dial", path, id, peer] => unix::dial(path, id, peer).await,
+        _ => panic!("see the tops of main.rs and unix.rs"),
+    }
+}
+
+async fn net_report(mut args: impl Iterator<Item = String>) {
     let roots: Vec<_> = CertificateDer::pem_file_iter(args.next().expect("ROOTS.pem"))
         .expect("a file")
         .collect::<Result<_, _>>()
@@ -63,8 +75,14 @@ async fn main() {
     println!("udp_v6 {}", report.udp_v6);
     println!("global_v4 {:?}", report.global_v4);
     println!("global_v6 {:?}", report.global_v6);
-    println!("mapping_varies_by_dest_ipv4 {:?}", report.mapping_varies_by_dest_ipv4);
-    println!("mapping_varies_by_dest_ipv6 {:?}", report.mapping_varies_by_dest_ipv6);
+    println!(
+        "mapping_varies_by_dest_ipv4 {:?}",
+        report.mapping_varies_by_dest_ipv4
+    );
+    println!(
+        "mapping_varies_by_dest_ipv6 {:?}",
+        report.mapping_varies_by_dest_ipv6
+    );
     println!("captive_portal {:?}", report.captive_portal);
     println!("preferred_relay {:?}", report.preferred_relay);
     for (probe, url, latency) in report.relay_latency.iter() {
