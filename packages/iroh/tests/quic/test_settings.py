@@ -10,7 +10,7 @@ from iroh.quic.frames import AckFrequency
 from iroh.quic.key_phase import DataKeys
 from iroh.quic.keys import AES_128_GCM_SHA256
 
-from .engine_pair import SERVER, connected
+from .engine_pair import SERVER, Pair, connected
 
 
 def move(pair, size):
@@ -184,3 +184,35 @@ def test_one_connection_in_eight_does_not_spin():
         keys.on_spin(0)
         keys.reset_spin()
         assert keys.spin == before
+
+
+# -- patience --------------------------------------------------------------------------------------
+
+
+def sent_into_silence(pair, seconds=29.0):
+    """The times at which a client sends while nobody answers."""
+    client = pair.client.connection
+    start, times = pair.now, []
+    while pair.now < start + seconds:
+        if client.transmit(pair.now):
+            times.append(round(pair.now - start, 1))
+        due = client.next_timeout()
+        if due is None:
+            break
+        pair.now = max(due, pair.now)
+        client.handle_timeout(pair.now)
+    return times
+
+
+def test_first_packets_go_when_rust_sends_them():
+    """Seen of Rust iroh 1.4.1: 0, 1, 3, 6.1, 10.1, 15.1 s; probes back off by the path's 15 s."""
+    assert sent_into_silence(Pair()) == [0.0, 1.0, 3.0, 6.0, 10.0, 15.0, 21.0, 28.0]
+
+
+def test_probes_back_off_by_the_idle_timeout_of_their_path():
+    pair = connected()
+    commands = pair.ends[0].path_commands
+    shared = path_of(pair.ends[0]).recovery.path
+    assert shared.idle_timeout == 15.0
+    commands.set_idle_timeout(0, 30.0, pair.now)
+    assert shared.idle_timeout == 30.0

@@ -271,7 +271,7 @@ class Keeper:
         if p.peer_params is not None:
             mtud.limit(p.peer_params.max_udp_payload_size)
             shared.peer_max_ack_delay = p.mp.ack_frequency.peer_delay
-        shared.idle_timeout = path.idle_timeout
+        shared.idle_timeout = p.mp.paths.idle_timeout  # path 0's own starts after the handshake
         path.recovery = Recovery(shared, data=True, rng=p.rng)
         if p.qlog is not None:
             path.recovery.log = p.qlog.space(ONE_RTT, path.path_id)

@@ -101,6 +101,7 @@ class PathCommands:
     def set_idle_timeout(self, path_id: int, seconds: float | None, now: float) -> None:
         """Change when a silent path is given up; None for never. Raises PathGone."""
         self._p.mp.timers.set_idle_timeout(path_id, seconds, now)
+        self._p.paths.live(path_id).recovery.path.idle_timeout = seconds  # probes back off by it
 
     def set_keep_alive(self, path_id: int, seconds: float | None, now: float) -> None:
         """Change how often a path is pinged; None for never. Raises PathGone."""
