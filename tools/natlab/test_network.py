@@ -90,6 +90,25 @@ async def test_how_soon_a_change_is_noticed(noted: Noted, tell: Tell) -> None:
     tell("default route again", ms=ms)
 
 
+async def test_ipv6_addresses_are_told_from_when_they_may_be_used_until_they_are_deprecated(
+    noted: Noted, tell: Tell
+) -> None:
+    node, host, bound, change = noted
+    new = "2001:db8:77::5"
+    sysctls = (f"net.ipv6.conf.{name}" for name in ("all.accept_dad=1", "eth0.accept_dad=1"))
+    node.run("sysctl", "-q", "-w", *sysctls)
+    ms, seen = await change("-6", "addr", "add", f"{new}/64", "dev", "eth0", until=has(new))
+    tell("address added, and found to be unique", ms=ms)
+    assert "tentative" not in node.ip("-6", "addr", "show", "dev", "eth0")
+    await host.call("addresses_until", endpoint=bound["endpoint"], has=f"[{new}]")
+    words = ("addr", "change", f"{new}/64", "dev", "eth0", "preferred_lft", "0")
+    ms, seen = await change("-6", *words, until=lacks(new))
+    tell("address deprecated", ms=ms)
+    assert not seen[-1]["major"]
+    told = await host.call("where", endpoint=bound["endpoint"])
+    assert not any(text.startswith(f"[{new}]") for text in told["addresses"])
+
+
 async def test_a_flapping_link_costs_little(noted: Noted, tell: Tell) -> None:
     node, host, _bound, change = noted
     await host.call("changes")
