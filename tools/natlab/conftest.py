@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -12,6 +13,7 @@ from interop.peer import Peer
 from natlab import capabilities
 from natlab.igd import fetch
 from natlab.lab import Lab, sweep
+from natlab.node import LabError
 from natlab.plan import Plan
 
 HOME_AGENT = Path(__file__).with_name("home_agent.py")
@@ -26,17 +28,25 @@ def _lab_or_word() -> None:
     capabilities.install()
     lacks = capabilities.missing()
     if lacks:
-        word = f"no lab on this machine: it lacks {', '.join(lacks)}"
-        if os.environ.get("CI") == "true" and os.geteuid() == 0:
-            pytest.fail(word)
-        pytest.skip(word)
+        missing(f"no lab on this machine: it lacks {', '.join(lacks)}")
     sweep()
+
+
+def missing(word: str) -> NoReturn:
+    """Skip, and say why; in CI as root, where all can be had, fail."""
+    if os.environ.get("CI") == "true" and os.geteuid() == 0:
+        pytest.fail(word)
+    pytest.skip(word)
 
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """miniupnpd."""
-    return fetch(tmp_path_factory.mktemp("miniupnpd"))
+    folder = tmp_path_factory.mktemp("miniupnpd")
+    try:
+        return fetch(folder)
+    except LabError as error:
+        missing(str(error))
 
 
 @pytest.fixture
