@@ -7,7 +7,7 @@ Values are varints, but for: ids and tokens (raw), disable_active_migration and 
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from iroh.quic import varint
 from iroh.quic.errors import TRANSPORT_PARAMETER_ERROR, PeerError
@@ -66,6 +66,7 @@ _SERVER_ONLY = (
     *("original_destination_connection_id", "stateless_reset_token"),
     *("preferred_address", "retry_source_connection_id"),
 )
+_STARTS: Final = {name: (varint.encode(key), kind) for key, (name, kind) in _KNOWN.items()}
 SEND_ONLY, RECEIVE_ONLY, SEND_AND_RECEIVE = 0, 1, 2  # observed_address_role
 _PREFERRED_CID = 4 + 2 + 16 + 2
 """Where the connection id starts in a preferred_address (RFC 9000 section 18.2)."""
@@ -76,10 +77,11 @@ _GREASE_RANDOM = 4 + 15 + 1 + 2  # its place, value, length, number
 class TransportParameters:
     """What one side allows. Integers as on the wire: milliseconds, bytes, counts.
 
-    None: an optional extension that was not offered, or an id that was not sent.
+    None: an optional extension that was not offered, or an id that was not sent. What an instance
+    does not have is read from the class: what its absence means.
     """
 
-    __slots__ = tuple(name for name, _ in _KNOWN.values())
+    NAMES: ClassVar[tuple[str, ...]] = tuple(name for name, _ in _KNOWN.values())
 
     original_destination_connection_id: bytes | None
     max_idle_timeout: int
@@ -107,14 +109,13 @@ class TransportParameters:
 
     def __init__(self, **values: Any) -> None:
         """Set the given parameters, the others to what their absence means."""
-        for name, default in _DEFAULTS.items():
-            setattr(self, name, values.pop(name, default))
-        if values:
-            raise TypeError(f"no such transport parameter: {', '.join(values)}")
+        if not _DEFAULTS.keys() >= values.keys():
+            raise TypeError(f"no such transport parameter: {values.keys() - _DEFAULTS.keys()}")
+        self.__dict__.update(values)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TransportParameters) and all(
-            getattr(self, name) == getattr(other, name) for name in self.__slots__
+            getattr(self, name) == getattr(other, name) for name in self.NAMES
         )
 
     __hash__ = None  # type: ignore[assignment]  # mutable while it is put together
@@ -122,19 +123,17 @@ class TransportParameters:
     def encode(self, rng: Callable[[int], bytes], grease: bool = True) -> bytes:
         """Encode what differs from the defaults, in random order, with one grease parameter."""
         entries = []
-        for key, (name, kind) in _KNOWN.items():
-            value = getattr(self, name)
+        for name, value in self.__dict__.items():
             if value != _DEFAULTS[name]:
-                entries.append((key, _encode_value(kind, value)))
+                start, kind = _STARTS[name]
+                encoded = _encode_value(kind, value)
+                entries.append(start + varint.encode(len(encoded)) + encoded)
         random = rng(4 * len(entries) + _GREASE_RANDOM)
         if grease:
             number = int.from_bytes(random[-2:], "big") * _GREASE_STEP + _GREASE_BASE
-            entries.append((number, random[-18 : -18 + (random[-3] & 15)]))
-        encode = varint.encode
-        keyed = [
-            (random[4 * at : 4 * at + 4], encode(key) + encode(len(value)) + value)
-            for at, (key, value) in enumerate(entries)
-        ]
+            value = random[-18 : -18 + (random[-3] & 15)]
+            entries.append(varint.encode(number) + bytes((len(value),)) + value)
+        keyed = [(random[4 * at : 4 * at + 4], entry) for at, entry in enumerate(entries)]
         return b"".join([entry for _, entry in sorted(keyed)])
 
     @classmethod
@@ -142,25 +141,28 @@ class TransportParameters:
         """Decode and check. Raises PeerError TRANSPORT_PARAMETER_ERROR."""
         values: dict[str, Any] = {}
         seen: set[int] = set()
-        at = 0
+        at, end = 0, len(data)
         try:
-            while at < len(data):
+            while at < end:
                 key, at = varint.decode(data, at)
                 length, at = varint.decode(data, at)
                 value, at = data[at : at + length], at + length
-                if at > len(data):
+                if at > end:
                     raise _error("a parameter is cut short")
                 if key in seen:
                     raise _error(f"parameter {key:#x} twice")
                 seen.add(key)
-                if key in _KNOWN:
-                    name, kind = _KNOWN[key]
-                    values[name] = _decode_value(name, kind, value)
+                known = _KNOWN.get(key)
+                if known is not None:
+                    values[known[0]] = _decode_value(*known, value)
         except PeerError as error:
             raise _error(error.reason) from None
-        params = cls(**values)
-        _check(params, from_client)
-        return params
+        _check(values, from_client)
+        return cls(**values)
+
+
+for _name, _default in _DEFAULTS.items():
+    setattr(TransportParameters, _name, _default)
 
 
 def _error(reason: str) -> PeerError:
@@ -186,6 +188,8 @@ def _decode_value(name: str, kind: str, value: bytes) -> Any:
         if len(value) != 1:
             raise _error(f"{name} has {len(value)} bytes")
         return value[0]
+    if len(value) == 1 and value[0] < 0x40:
+        return value[0]
     number, at = varint.decode(value, 0)
     if at != len(value):
         raise _error(f"{name} has bytes left over")
@@ -210,23 +214,22 @@ _CID_NAMES = (
 )
 
 
-def _check(params: TransportParameters, from_client: bool) -> None:
-    for name, (low, high) in _RANGES.items():
-        value = getattr(params, name)
-        if value is not None and not low <= value <= high:
+def _check(values: dict[str, Any], from_client: bool) -> None:
+    for name, value in values.items():
+        limits = _RANGES.get(name)
+        if limits is not None and not limits[0] <= value <= limits[1]:
             raise _error(f"{name} of {value}")
     for name in _CID_NAMES:
-        cid = getattr(params, name)
-        if cid is not None and len(cid) > 20:
-            raise _error(f"{name} has {len(cid)} bytes")
-    token = params.stateless_reset_token
+        if len(values.get(name, b"")) > 20:
+            raise _error(f"{name} has {len(values[name])} bytes")
+    token = values.get("stateless_reset_token")
     if token is not None and len(token) != 16:
         raise _error(f"stateless_reset_token has {len(token)} bytes")
-    _check_preferred(params.preferred_address)
-    delay = params.min_ack_delay
-    if delay is not None and delay > params.max_ack_delay * 1000:
+    _check_preferred(values.get("preferred_address"))
+    delay = values.get("min_ack_delay", 0)
+    if delay > values.get("max_ack_delay", _DEFAULTS["max_ack_delay"]) * 1000:
         raise _error("min_ack_delay exceeds max_ack_delay")
-    if from_client and any(getattr(params, name) is not None for name in _SERVER_ONLY):
+    if from_client and not values.keys().isdisjoint(_SERVER_ONLY):
         raise _error("a client sent a parameter that only servers send")
 
 

@@ -125,7 +125,7 @@ class Qlog:
     def parameters(self, initiator: str, params: "TransportParameters") -> None:
         """Transport parameters of one side ("local", "remote") are known."""
         data: dict[str, Any] = {"initiator": initiator}
-        for name in params.__slots__:
+        for name in params.NAMES:
             value = getattr(params, name)
             if value is None or name in _LEFT_OUT:
                 continue

@@ -353,8 +353,6 @@ def twisted(
     own_params, handshake = make_module.own_params, make_module.Handshake
 
     class Twisted(TransportParameters):
-        __slots__ = ()
-
         def encode(self, rng: Any, grease: bool = True) -> bytes:
             if params is not None:
                 params(self)
@@ -363,7 +361,7 @@ def twisted(
 
     def own_twisted(*arguments: Any, **options: Any) -> TransportParameters:
         honest = own_params(*arguments, **options)
-        return Twisted(**{name: getattr(honest, name) for name in honest.__slots__})
+        return Twisted(**{name: getattr(honest, name) for name in honest.NAMES})
 
     class Liar(handshake):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: Any, **options: Any) -> None:
