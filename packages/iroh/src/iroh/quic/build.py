@@ -11,7 +11,14 @@ from iroh.quic import varint
 from iroh.quic.frames.stream import stream_header
 from iroh.quic.key_phase import DataKeys
 from iroh.quic.keys import TAG_LENGTH, HeaderKey, PacketKey, seal_packet, seal_run
-from iroh.quic.packet import FIXED_BIT, ZERO_RTT, long_header, pn_length, short_header
+from iroh.quic.packet import (
+    FIXED_BIT,
+    ZERO_RTT,
+    long_header,
+    long_overhead,
+    pn_length,
+    short_header,
+)
 from iroh.quic.recovery import Recovery
 from iroh.quic.sent import Part, SentRun, Slice, StreamSink, Token
 
@@ -143,7 +150,7 @@ def seal_long(
     pn = recovery.next_pn()
     payload = packet.payload()
     if size:
-        bare = len(long_header(kind, *cids, pn, 4, 0, token)) + TAG_LENGTH
+        bare = long_overhead(kind, *cids, token)
         if len(payload) + bare < size:
             payload += bytes(size - bare - len(payload))
     header = long_header(kind, *cids, pn, 4, len(payload), token)

@@ -5,7 +5,7 @@ packet came on, `datagrams` tells its addresses, None in the handshake.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from iroh.quic import frames as f
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
@@ -15,45 +15,20 @@ if TYPE_CHECKING:
     from iroh.quic.parts import Parts
     from iroh.quic.path import Path
 
-Handler = Callable[[Any, Any, Any, float], None]
-
 
 class FrameHandlers:
     """Routes frames to the parts of one connection."""
 
+    __slots__ = ("_p",)
+
     def __init__(self, parts: "Parts") -> None:
-        self._p = p = parts
-        streams = p.streams
-        self._table: dict[type[f.Frame], Handler] = {
-            f.Padding: _nothing,
-            f.Ping: _nothing,
-            f.Ack: self._on_ack,
-            f.Crypto: self._on_crypto,
-            f.ConnectionClose: self._on_close,
-            f.HandshakeDone: lambda _f, _w, _d, now: p.establish.on_handshake_done(now),
-            f.NewToken: self._on_new_token,
-            f.Stream: lambda frame, _w, _d, _n: streams.on_stream(
-                frame.stream_id, frame.offset, frame.data, frame.fin
-            ),
-            f.ResetStream: lambda frame, _w, _d, _n: streams.on_reset_stream(frame),
-            f.StopSending: lambda frame, _w, _d, _n: streams.on_stop_sending(frame),
-            f.MaxData: lambda frame, _w, _d, _n: streams.on_max_data(frame),
-            f.MaxStreamData: lambda frame, _w, _d, _n: streams.on_max_stream_data(frame),
-            f.MaxStreams: lambda frame, _w, _d, _n: streams.on_max_streams(frame),
-            f.DataBlocked: lambda frame, _w, _d, _n: streams.on_data_blocked(frame),
-            f.StreamDataBlocked: lambda frame, _w, _d, _n: streams.on_stream_data_blocked(frame),
-            f.StreamsBlocked: lambda frame, _w, _d, _n: streams.on_streams_blocked(frame),
-            f.PathChallenge: self._on_challenge,
-            f.Datagram: lambda frame, _w, _d, _n: p.datagrams.receive(frame.data),
-            f.ImmediateAck: self._on_immediate_ack,
-            f.AckFrequency: self._on_ack_frequency,
-        }
+        self._p = parts
 
     def handle(self, frame: f.Frame, where: Any, datagrams: Any, now: float) -> None:
         """Route one frame. Raises PeerError."""
-        handler = self._table.get(type(frame))
+        handler = self._TABLE.get(type(frame))
         if handler is not None:
-            handler(frame, where, datagrams, now)
+            handler(self, frame, where, datagrams, now)
         else:
             self._p.mp.handle(frame, where, datagrams.remote, datagrams.local, now)
 
@@ -110,6 +85,38 @@ class FrameHandlers:
             for path in self._p.paths:
                 control.apply(path.acks)
 
+    def _on_done(self, _frame: f.Frame, _where: Any, _datagrams: Any, now: float) -> None:
+        self._p.establish.on_handshake_done(now)
 
-def _nothing(*_: Any) -> None:
-    """Frames that only want to be acknowledged, or not even that."""
+    def _on_stream(self, frame: f.Stream, *_: Any) -> None:
+        self._p.streams.on_stream(frame.stream_id, frame.offset, frame.data, frame.fin)
+
+    def _on_datagram(self, frame: f.Datagram, *_: Any) -> None:
+        self._p.datagrams.receive(frame.data)
+
+    def _ignore(self, *_: Any) -> None:
+        """Frames that only want to be acknowledged, or not even that."""
+
+    _TABLE: ClassVar[dict[type[f.Frame], Callable[..., None]]] = {
+        f.Padding: _ignore,
+        f.Ping: _ignore,
+        f.Ack: _on_ack,
+        f.Crypto: _on_crypto,
+        f.ConnectionClose: _on_close,
+        f.HandshakeDone: _on_done,
+        f.NewToken: _on_new_token,
+        f.Stream: _on_stream,
+        f.ResetStream: lambda self, frame, *_: self._p.streams.on_reset_stream(frame),
+        f.StopSending: lambda self, frame, *_: self._p.streams.on_stop_sending(frame),
+        f.MaxData: lambda self, frame, *_: self._p.streams.on_max_data(frame),
+        f.MaxStreamData: lambda self, frame, *_: self._p.streams.on_max_stream_data(frame),
+        f.MaxStreams: lambda self, frame, *_: self._p.streams.on_max_streams(frame),
+        f.DataBlocked: lambda self, frame, *_: self._p.streams.on_data_blocked(frame),
+        f.StreamDataBlocked: lambda self, frame, *_: self._p.streams.on_stream_data_blocked(frame),
+        f.StreamsBlocked: lambda self, frame, *_: self._p.streams.on_streams_blocked(frame),
+        f.PathChallenge: _on_challenge,
+        f.Datagram: _on_datagram,
+        f.ImmediateAck: _on_immediate_ack,
+        f.AckFrequency: _on_ack_frequency,
+    }
+    """One for all connections."""

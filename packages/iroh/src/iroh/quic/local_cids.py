@@ -1,26 +1,29 @@
 """Our own connection ids: the ones by which the peer addresses us (RFC 9000 section 5.1).
 
     path 0    seq 0 = the id of the handshake, seq 1 .. limit-1 issued after it
-    path n    seq 0 .. limit-1 issued as soon as both sides allow the path id n
+    path n    seq 0, 1 issued as soon as both sides allow the path id n: enough to open it
+              seq 2 .. limit-1 once it is open
 
 An id is the only carrier of the path id: it routes to (connection, path id). So every id that
 comes into being or ends is told to the endpoint (`take_changes`).
 
-With eight paths that is 39 ids per connection as soon as it is there. So they are made, given their
-tokens, encoded and accounted for many at a time.
+noq issues all of them at once, 39 ids with eight paths, of which an ordinary connection never uses
+any. Ids are made, given their tokens, encoded and accounted for many at a time.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
-from iroh.quic.frames import RetireConnectionId
+from iroh.quic.frames import NewConnectionId, RetireConnectionId
 from iroh.quic.frames.cid import TOKEN_LENGTH, new_cid_start
 
 CID_LENGTH = 8
 """noq `HashedConnectionIdGenerator`; seen of Rust iroh."""
 MAX_ISSUED = 12
 """Ids per path, however many the peer would take (noq LOCAL_CID_COUNT)."""
+UNOPENED = 2
+"""Ids of a path that is not open yet: one to open it with, one should that be used up at once."""
 DEFAULT_LIMIT = 2
 """What a peer takes that does not say (RFC 9000 section 18.2, active_connection_id_limit)."""
 
@@ -40,14 +43,14 @@ Key = tuple[int, int]
 class _Issued:
     """The ids of one path. told: the highest sequence number the peer may know, -1 for none."""
 
-    __slots__ = ("cids", "closing", "next_seq", "retire_prior_to", "told")
+    __slots__ = ("cids", "closing", "is_open", "next_seq", "retire_prior_to", "told")
 
     def __init__(self) -> None:
         self.cids: dict[int, bytes] = {}
         self.next_seq = 0
         self.retire_prior_to = 0
         self.told = -1
-        self.closing = False
+        self.closing = self.is_open = False
 
 
 class LocalCids:
@@ -75,6 +78,7 @@ class LocalCids:
         first = self._issued(0)
         self._add(first, 0, handshake_cid)
         first.told = 0
+        first.is_open = True
 
     # -- issuing -------------------------------------------------------------------------------
 
@@ -83,12 +87,13 @@ class LocalCids:
         self._limit = min(limit, MAX_ISSUED)
 
     def issue(self, *path_ids: int) -> None:
-        """Give paths as many ids as the peer takes. Harmless when they have them."""
+        """Give paths their ids: open ones as many as the peer takes. Harmless otherwise."""
         wanted = []
         for path_id in path_ids:
             issued = self._issued(path_id)
             if not issued.closing:
-                wanted.append((path_id, issued, self._limit - self._active_count(issued)))
+                limit = self._limit if issued.is_open else min(self._limit, UNOPENED)
+                wanted.append((path_id, issued, limit - self._active_count(issued)))
         count = sum([lacking for _, _, lacking in wanted if lacking > 0])
         random = self._rng(count * CID_LENGTH) if count else b""
         at = 0
@@ -97,6 +102,11 @@ class LocalCids:
                 self.pending[path_id, issued.next_seq] = None
                 self._add(issued, path_id, random[at : at + CID_LENGTH])
                 at += CID_LENGTH
+
+    def open(self, path_id: int) -> None:
+        """The path is open: give it all its ids."""
+        self._issued(path_id).is_open = True
+        self.issue(path_id)
 
     def rotate(self, path_id: int) -> bool:
         """Replace all ids of a path. False while an earlier rotation is not through.
@@ -198,6 +208,26 @@ class LocalCids:
             return []
         frames = zip(starts, cids, self._reset_tokens(cids), strict=True)
         return [(b"".join([part for frame in frames for part in frame]), keys)]
+
+    def take_of(self, path_id: int) -> list[tuple[NewConnectionId, Sequence[Key]]]:
+        """Give the frames of one path that wait, with their tokens, to send them over it itself.
+
+        They are probing frames: the first packets of a path may carry them, and its peer cannot
+        answer without an id (draft-ietf-quic-multipath section 3.1).
+        """
+        issued = self._paths.get(path_id)
+        if issued is None or issued.closing or not self.multipath:
+            return []
+        found: list[tuple[NewConnectionId, Sequence[Key]]] = []
+        for key in [key for key in self.pending if key[0] == path_id]:
+            del self.pending[key]
+            cid = issued.cids.get(key[1])
+            if cid is not None:
+                issued.told = max(issued.told, key[1])
+                (token,) = self._reset_tokens((cid,))
+                retire_prior_to = min(issued.retire_prior_to, key[1])
+                found.append((NewConnectionId(key[1], retire_prior_to, cid, token, path_id), [key]))
+        return found
 
     def on_acked(self, keys: Sequence[Key]) -> None:
         """Frames arrived."""

@@ -84,7 +84,9 @@ class Multipath:
         self.ack_frequency = AckFrequencyControl(ack_frequency, self.paths)
         self.token_giver: TokenGiver | None = None
         self.observed = ObservedAddresses(False, False)
-        self.prober = Prober(self.paths, self.choice, self.remote_cids, self.observed, rng)
+        self.prober = Prober(
+            *(self.paths, self.choice, self.remote_cids, self.observed, self.local_cids, rng)
+        )
         self.nat: NatTraversal | None = None
         self._usable: Callable[[Any], bool] | None = None
         self._rng = rng
@@ -205,6 +207,8 @@ class Multipath:
         next_seq = self.local_cids.next_seq(frame.path_id)
         if next_seq is not None and frame.next_seq > next_seq:
             raise PeerError(PROTOCOL_VIOLATION, "blocked on an id that was not issued", kind)
+        if next_seq is not None:
+            self.local_cids.open(frame.path_id)
 
     def _on_observed(
         self, frame: ObservedAddress, path: Path, remote: Address, local: Any, now: float

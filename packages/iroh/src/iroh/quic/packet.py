@@ -141,7 +141,8 @@ def long_header(
 
 def long_overhead(kind: int, dcid: bytes, scid: bytes, token: bytes = b"") -> int:
     """How many bytes header and tag take around the payload, with a 4-byte packet number."""
-    return len(long_header(kind, dcid, scid, 0, 4, 0, token)) + TAG
+    size = 1 + 4 + 1 + len(dcid) + 1 + len(scid) + 2 + 4 + TAG
+    return size + varint.size(len(token)) + len(token) if kind == INITIAL else size
 
 
 def short_header(first: int, dcid: bytes, pn: int, pn_length: int) -> bytes:

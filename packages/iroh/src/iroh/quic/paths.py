@@ -369,6 +369,7 @@ class PathTable:
         self._all = tuple(sorted(self._paths.values(), key=lambda one: one.path_id))
         self._highest = max(self._highest, path.path_id)
         self.grace_deadline = NEVER
+        self._local_cids.open(path.path_id)
         path.challenges.want()
         path.arm_idle(now, self.pto(path))
         path.arm_keep_alive(now)

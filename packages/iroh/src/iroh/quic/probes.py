@@ -2,6 +2,8 @@
 
     what                            where to            size    counted and tracked
     PATH_CHALLENGE, PATH_RESPONSE   the path's address  1200    yes
+    + ids of a path that is not
+      proven, should any wait
     PATH_RESPONSE [+ PATH_CHALLENGE at a client]
                                     where it came from  1200 *  no
     PATH_CHALLENGE after migration  the address before  1200    no
@@ -21,6 +23,7 @@ from typing import Any
 from iroh.quic import path_state
 from iroh.quic.datagrams import Address
 from iroh.quic.frames import Frame, PathChallenge, PathResponse
+from iroh.quic.local_cids import LocalCids
 from iroh.quic.nat import NatTraversal
 from iroh.quic.observed import ObservedAddresses
 from iroh.quic.path import PADDED, Path
@@ -74,6 +77,7 @@ class Prober:
         choice: PathChoice,
         remote_cids: RemoteCids,
         observed: ObservedAddresses,
+        local_cids: LocalCids,
         rng: Callable[[int], bytes],
     ) -> None:
         self.nat: NatTraversal | None = None
@@ -81,6 +85,7 @@ class Prober:
         self._choice = choice
         self._remote_cids = remote_cids
         self.observed = observed
+        self._local_cids = local_cids
         self._rng = rng
 
     def take(self, now: float) -> list[Probe]:
@@ -114,6 +119,9 @@ class Prober:
             data = path.challenges.make(now, self._rng, pto, pad)
             frames.append((PathChallenge(data), None))
             self._paths.feed(path, path_state.CHALLENGED, now)
+            if pad and not path.validated and self._local_cids.pending:
+                for frame, keys in self._local_cids.take_of(path.path_id):
+                    frames.append((frame, (self._local_cids, keys)))
         if responds:
             frames.append((PathResponse(path.responses.pop(path.remote)), None))
         self.observed.want(path)

@@ -79,12 +79,17 @@ class Transmitter:
                 p.keys.check_limit()
             for probe in p.mp.take_probes(now):
                 self._send_probe(probe, out, now)
-            for path in paths:
-                if now >= path.acks.deadline or path.wants_ping or path.recovery.probes > 0:
-                    self._send_path(path, out, now)
             best = p.choice.best()  # before Connected only a server that answers early data
+            for path in paths:
+                due = now >= path.acks.deadline
+                if due and path is best and self._has_control():
+                    due = False  # the control frames take the ACK along
+                if due or path.wants_ping or path.recovery.probes > 0:
+                    self._send_path(path, out, now)
             if best is not None:
                 self._send_data(best, out, now)
+                if now >= best.acks.deadline:  # they did not
+                    self._send_path(best, out, now)
         return out
 
     # -- handshake -------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def test_path_0_starts_with_the_id_of_the_handshake():
 
 def test_other_paths_start_at_0():
     cids = make()
-    cids.issue(3)
+    cids.open(3)
     assert [(f.path_id, f.seq) for f in frames(cids)] == [(3, n) for n in range(5)]
 
 
@@ -52,14 +52,14 @@ def test_the_plain_form_before_multipath_is_settled():
 @pytest.mark.parametrize(("limit", "issued"), [(2, 2), (5, 5), (12, 12), (2**62 - 1, MAX_ISSUED)])
 def test_as_many_as_the_peer_takes_but_never_more_than_twelve(limit, issued):
     cids = make(limit)
-    cids.issue(1)
-    cids.issue(1)
+    cids.open(1)
+    cids.open(1)
     assert len(frames(cids)) == issued
 
 
 def test_frames_that_do_not_fit_wait():
     cids = make()
-    cids.issue(1)
+    cids.open(1)
     size = len(NewConnectionId(1, 0, bytes(8), bytes(16), 1).encode())
     assert len(frames(cids, 2 * size + 1)) == 2
     assert [f.seq for f in frames(cids)] == [2, 3, 4]
@@ -67,7 +67,7 @@ def test_frames_that_do_not_fit_wait():
 
 def test_a_retired_id_is_forgotten_and_replaced():
     cids = make()
-    cids.issue(1)
+    cids.open(1)
     sent = frames(cids)
     cids.take_changes()
     cids.on_retire(RetireConnectionId(2, 1))
@@ -80,7 +80,7 @@ def test_a_retired_id_is_forgotten_and_replaced():
 
 def test_a_lost_frame_of_a_retired_id_is_not_sent_again():
     cids = make()
-    cids.issue(1)
+    cids.open(1)
     taken = cids.take_frames(0.0, BUDGET)
     cids.on_retire(RetireConnectionId(0, 1))
     for _, token in taken:
@@ -91,7 +91,7 @@ def test_a_lost_frame_of_a_retired_id_is_not_sent_again():
 @pytest.mark.parametrize("frame", [RetireConnectionId(5, 1), RetireConnectionId(0, 2)])
 def test_retiring_what_was_not_issued(frame):
     cids = make()
-    cids.issue(1)
+    cids.open(1)
     frames(cids)
     with pytest.raises(PeerError) as error:
         cids.on_retire(frame)
@@ -101,7 +101,7 @@ def test_retiring_what_was_not_issued(frame):
 
 def test_retiring_what_was_made_but_never_sent():
     cids = make()
-    cids.issue(1)
+    cids.open(1)
     with pytest.raises(PeerError):
         cids.on_retire(RetireConnectionId(0, 1))
 
@@ -117,7 +117,7 @@ def test_the_path_form_without_multipath():
 
 def test_an_abandoned_path_gets_no_more_and_a_closed_one_has_none():
     cids = make()
-    cids.issue(1)
+    cids.open(1)
     sent = frames(cids)
     cids.stop(1)
     cids.on_retire(RetireConnectionId(0, 1))
@@ -135,7 +135,7 @@ def test_an_abandoned_path_gets_no_more_and_a_closed_one_has_none():
 
 def test_rotation_replaces_all_and_waits_for_the_peer():
     cids = make(4)
-    cids.issue(1)
+    cids.open(1)
     frames(cids)
     assert cids.rotate(1)
     assert [(f.seq, f.retire_prior_to) for f in frames(cids)] == [(n, 4) for n in range(4, 8)]
@@ -150,7 +150,7 @@ def test_rotation_replaces_all_and_waits_for_the_peer():
 
 def test_a_frame_of_before_a_rotation_stays_well_formed():
     cids = make(4)
-    cids.issue(1)
+    cids.open(1)
     cids.rotate(1)
     sent = frames(cids)
     assert [(f.seq, f.retire_prior_to) for f in sent[:5]] == [*((n, n) for n in range(4)), (4, 4)]
@@ -169,7 +169,7 @@ def test_never_more_than_the_limit_whatever_the_peer_retires(limit, steps):
     routed = {}
     tokens = []
     for path_id in range(3):
-        cids.issue(path_id)
+        cids.open(path_id)
     for path_id, seq, what in steps:
         try:
             if what == "r":

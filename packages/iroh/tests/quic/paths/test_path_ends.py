@@ -12,6 +12,7 @@ from iroh.quic.frames import (
     PathsBlocked,
     PathStatus,
 )
+from iroh.quic.local_cids import UNOPENED
 from iroh.quic.path_errors import LastPath, PathGone
 from iroh.quic.path_events import AbandonReason, PathAbandoned, PathClosed
 
@@ -48,7 +49,7 @@ def test_both_sides_abandon_drain_and_make_room(world):
     assert world.server.mp.local_cids.cids(1) == []
     for end in (world.client, world.server):
         assert (end.mp.ids.local_max, end.mp.ids.peer_max) == (8, 8)
-        assert len(end.mp.local_cids.cids(8)) == 5
+        assert len(end.mp.local_cids.cids(8)) == UNOPENED
         assert end.owner.discarded == [1]
         assert end.mp.ids._leaving == {}
 
@@ -64,7 +65,7 @@ def test_an_id_is_never_used_again(world):
         assert end.mp.ids.local_max == MAX_PATH_ID + 29
         assert len(end.mp.ids._open) == MAX_PATH_ID + 1
         assert len(end.mp.paths.all()) == 1
-        assert len(end.routes) == 8 * 5
+        assert len(end.routes) == 5 + 7 * UNOPENED
 
 
 def test_the_last_path_is_not_abandoned_locally(world):
@@ -147,11 +148,11 @@ def test_ids_above_the_limit(world):
         PathCidsBlocked(above, 0),
         NewConnectionId(0, 0, b"12345678", bytes(16), above),
         PathCidsBlocked(0, 6),
-        PathCidsBlocked(7, 6),
+        PathCidsBlocked(7, UNOPENED + 1),
     ):
         violation(world.server, frame)
     path = world.server.mp.paths.get(0)
-    for frame in (PathsBlocked(MAX_PATH_ID), PathCidsBlocked(7, 5), PathCidsBlocked(0, 0)):
+    for frame in (PathsBlocked(MAX_PATH_ID), PathCidsBlocked(7, UNOPENED), PathCidsBlocked(0, 0)):
         world.server.mp.handle(frame, path, CLIENT, None, 0.0)
 
 
@@ -258,7 +259,6 @@ def test_the_only_path_that_ever_worked_is_not_given_up_for_others_that_may_not(
     """Found by the simulation: the peer, which has no other, would end the connection."""
     path_id = world.open(SERVER, CLIENT_2)
     world.filter = lambda packet: False  # nothing arrives any more
-    world.settle()
     world.run(16.0)
     assert world.client.mp.paths.get(0).is_live()
     assert not world.client.mp.paths.get(path_id).is_live()
@@ -267,6 +267,5 @@ def test_the_only_path_that_ever_worked_is_not_given_up_for_others_that_may_not(
 def test_the_only_path_that_ever_worked_goes_when_another_is_proven(world):
     world.open(SERVER, CLIENT_2)
     world.filter = lambda packet: CLIENT_2 in (packet.source, packet.target) and world.now > 10.0
-    world.settle()
     world.run(40.0)
     assert [path.path_id for path in world.client.mp.paths] == [1]

@@ -15,6 +15,7 @@ from iroh.quic.frames import (
     PathStatus,
 )
 from iroh.quic.frames.multipath import UNSTABLE_OR_POOR
+from iroh.quic.local_cids import UNOPENED
 from iroh.quic.path_errors import (
     MultipathDisabled,
     PathCidsExhausted,
@@ -42,10 +43,10 @@ def world():
 # -- opening -----------------------------------------------------------------------------------
 
 
-def test_the_flood_of_ids_after_the_handshake(world):
+def test_the_ids_after_the_handshake(world):
     for end, other in ((world.client, world.server), (world.server, world.client)):
-        assert [len(end.mp.local_cids.cids(n)) for n in range(8)] == [5] * 8
-        assert other.mp.remote_cids.spare(7) == 5
+        assert [len(end.mp.local_cids.cids(n)) for n in range(8)] == [5] + [UNOPENED] * 7
+        assert other.mp.remote_cids.spare(7) == UNOPENED
     # The server is off the client's first id, which has no reset token (noq).
     assert world.server.mp.remote_cids.active_seq(0) == 1
     assert world.client.mp.remote_cids.active_seq(0) == 0
@@ -55,12 +56,27 @@ def test_only_the_ids_after_the_first_are_sent_for_path_0():
     world = World()
     frames = [f for packet in world.client.transmit(0.0) for f in packet.frames()]
     ids = [(f.path_id, f.seq) for f in frames if isinstance(f, NewConnectionId)]
-    assert len(ids) == 4 + 35
+    assert len(ids) == 4 + 7 * UNOPENED
     assert set(ids) == {(0, n) for n in range(1, 5)} | {
-        (p, n) for p in range(1, 8) for n in range(5)
+        (p, n) for p in range(1, 8) for n in range(UNOPENED)
     }
     for path_id in range(1, 8):
-        assert [n for p, n in ids if p == path_id] == [0, 1, 2, 3, 4]
+        assert [n for p, n in ids if p == path_id] == list(range(UNOPENED))
+
+
+def test_an_open_path_has_all_its_ids(world):
+    world.open(SERVER, CLIENT_2)
+    world.settle()
+    for end in (world.client, world.server):
+        assert [len(end.mp.local_cids.cids(n)) for n in range(3)] == [5, 5, UNOPENED]
+
+
+def test_who_is_blocked_gets_all_ids(world):
+    path = world.server.mp.paths.get(0)
+    world.server.mp.handle(PathCidsBlocked(3, UNOPENED), path, CLIENT, None, 0.0)
+    assert len(world.server.mp.local_cids.cids(3)) == 5
+    world.server.mp.handle(PathCidsBlocked(3, 5), path, CLIENT, None, 0.0)
+    assert len(world.server.mp.local_cids.cids(3)) == 5
 
 
 def test_the_client_opens_and_both_prove(world):
@@ -236,7 +252,7 @@ def test_an_old_challenge_of_the_same_path_counts_as_well(world):
 
 def test_the_server_is_held_to_three_times_until_the_address_is_proven(world):
     world.open(SERVER, CLIENT_2)
-    (packet,) = world.client.transmit(0.0)
+    packet, *_ = world.client.transmit(0.0)
     packet.size = 100
     world.server.receive(packet, 0.0)
     path = world.server.mp.paths.get(1)
@@ -262,7 +278,7 @@ def test_the_server_is_held_to_three_times_until_the_address_is_proven(world):
 
 def test_a_server_out_of_credit_sends_no_challenge(world):
     world.open(SERVER, CLIENT_2)
-    (packet,) = world.client.transmit(0.0)
+    packet, *_ = world.client.transmit(0.0)
     packet.size = 19
     world.server.receive(packet, 0.0)
     assert world.server.mp.take_probes(0.0) == []
@@ -351,7 +367,7 @@ def test_a_status_that_goes_backwards_is_ignored(world):
 
 def test_a_lost_status_is_told_again_unless_it_changed(world):
     world.client.mp.statuses.set(0, False)
-    (packet,) = world.client.transmit(0.0)
+    packet, *_ = world.client.transmit(0.0)
     packet.lost()
     (again,) = world.client.transmit(0.0)
     assert PathStatus(0, 1, False) in again.frames()
@@ -368,3 +384,20 @@ def test_status_of_paths_that_are_not(world):
     path = world.server.mp.paths.get(0)
     world.server.mp.handle(PathStatus(3, 0, True), path, CLIENT, None, 0.0)
     assert world.server.events() == []
+
+
+# -- ids that come with a path --------------------------------------------------------------------
+
+
+def test_a_path_brings_its_ids_along():
+    """Found at random: who has no id of a path cannot answer on it, and nobody ever proves it."""
+    world = World()
+    world.filter = lambda packet: packet.source != CLIENT  # the client's ids are lost,
+    world.client.mp.local_cids.take_frames(0.0, 10_000)
+    for packet in world.server.transmit(0.0):
+        world.deliver(packet)
+    world.open(SERVER, CLIENT_2)
+    world.client.mp.paths.abandon(0, 0, 0.0)  # and the path that would carry them again is left
+    world.settle()
+    assert world.client.mp.paths.get(1).validated
+    assert world.client.names()[-1] == "PathEstablished"
