@@ -52,7 +52,7 @@ def next_secret(suite: int, secret: bytes) -> bytes:
     return expand_label(secret, b"quic ku", len(secret), _SUITES[suite][0])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def initial_keys(dcid: bytes, of_client: bool) -> "tuple[PacketKey, HeaderKey]":
     """Return what protects the Initials of one side.
 
