@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import datetime
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -70,6 +71,10 @@ def no_lab(lacks: list[str]) -> int:
 async def run(asked: argparse.Namespace) -> Report | None:
     """Prove the lab, then run the cases. None: the lab is not what it should be."""
     start = time.monotonic()
+    whole = asyncio.current_task()
+    assert whole is not None
+    # Who ends this run, a time limit for one, still leaves a clean machine.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, whole.cancel)
     print("The lab itself, seen from inside:")
     rows = await acceptance.accept()
     print(report.acceptance_table(rows), flush=True)
@@ -95,7 +100,11 @@ def main() -> int:
         return no_lab(lacks)
     if left := sweep():
         print(f"natlab: removed what an earlier run had left: {', '.join(left)}")
-    told = asyncio.run(run(asked))
+    try:
+        told = asyncio.run(run(asked))
+    except asyncio.CancelledError:
+        print("natlab: ended before its time")
+        return 1
     if told is None:
         return 1
     print(f"{told.text()}\n\n{len(told.results)} in {told.seconds:.0f} s")

@@ -9,7 +9,7 @@ from typing import Any
 
 from natlab.cable import Link
 from natlab.classifier import EXPECTED
-from natlab.lab import Lab
+from natlab.lab import Lab, build
 from natlab.node import Node, sh
 from natlab.plan import Host, Plan, Router
 
@@ -66,7 +66,7 @@ async def classify(node: Node, at: list[str]) -> dict[str, Any]:
 async def accept() -> list[tuple[str, dict[str, Any], bool]]:
     """Build, classify, remove: (network, what was found, whether that is right) for each."""
     route = sh("ip", "route", "show", "table", "all")
-    with await asyncio.to_thread(Lab, plan()) as lab:
+    with await build(plan()) as lab:
         reflector = lab["reflector"]
         by_family = {kind: addresses(reflector, kind) for kind in ("inet", "inet6")}
         for at in by_family.values():

@@ -6,6 +6,7 @@
 Names of namespaces begin with `natlab-PID-`: `sweep` removes those whose process is gone.
 """
 
+import asyncio
 import itertools
 import json
 import os
@@ -265,6 +266,16 @@ class Lab:
         for node in self.nodes.values():
             node.remove()
         self.nodes.clear()
+
+
+async def build(plan: Plan) -> Lab:
+    """Build a lab in a thread. Cancelling waits for it, and removes it."""
+    building = asyncio.create_task(asyncio.to_thread(Lab, plan))
+    try:
+        return await asyncio.shield(building)
+    except asyncio.CancelledError:
+        await asyncio.to_thread((await building).close)
+        raise
 
 
 def without_six(network: Network) -> Network:

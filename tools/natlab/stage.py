@@ -18,7 +18,7 @@ from interop import servers
 from interop.peer import Peer
 from natlab import nat
 from natlab.cable import Link
-from natlab.lab import Lab
+from natlab.lab import Lab, build
 from natlab.plan import IX, Plan
 
 AGENT = Path(__file__).with_name("agent.py")
@@ -51,7 +51,7 @@ class House:
         """Endpoints that are being closed while others run."""
 
     async def __aenter__(self) -> Self:
-        lab = await asyncio.to_thread(Lab, self.plan)
+        lab = await build(self.plan)
         self.lab = lab
         self.stack.push_async_callback(asyncio.to_thread, lab.close)
         relay = lab[RELAY]
