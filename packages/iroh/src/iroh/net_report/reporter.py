@@ -26,7 +26,7 @@ from dataclasses import replace
 from iroh.metrics import NetReportMetrics
 from iroh_base import RelayUrl, Watchable
 from iroh_relay.client.clock import Clock, TimerHandle, deadline
-from iroh_relay.relay_map import RelayMap
+from iroh_relay.relay_map import RelayConfig, RelayMap
 
 from .config import NetReportConfig
 from .draft import Draft
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 INTERVAL = (20.0, 26.0)  # iroh `socket.rs` new_re_stun_timer
 FULL_INTERVAL = 300.0  # upstream FULL_REPORT_INTERVAL
 OVERALL_TIMEOUT = 10.0  # iroh `socket.rs`, around a whole report
-FIRST_RETRY = 1.0  # ours: nobody has answered yet
+FIRST_RETRY = 1.0  # ours: nobody has answered yet, or nobody over UDP
 AMEND_INTERVAL = 1.0
 """Seconds between two amendments: a relay that tells a hundred addresses a second causes one."""
 
@@ -207,7 +207,7 @@ class NetReporter:
         low, high = INTERVAL
         if not relays:
             return FULL_INTERVAL  # until the map changes, that is
-        if self._home is None:
+        if self._home is None or self._lacks_udp(relays):
             wait = self._retry
             self._retry = min(2 * wait, low)
             return wait
@@ -215,6 +215,16 @@ class NetReporter:
         if len(relays) == 1 and relays[0].quic_port is None:
             return FULL_INTERVAL
         return low + (high - low) * self._rng()
+
+    def _lacks_udp(self, relays: Sequence[RelayConfig]) -> bool:
+        """Whether UDP was asked and has not answered.
+
+        A few packets may have been lost, or the machine was busy: without an outside address
+        nobody punches a hole to us, so it is asked again soon, and less and less often.
+        """
+        report = self.report.get()
+        offered = any(relay.quic_port is not None for relay in relays)
+        return offered and report is not None and not report.has_udp()
 
     # -- between two reports -------------------------------------------------------------------
 
