@@ -45,6 +45,33 @@ class HomeAgent(LabAgent):
         endpoint = await builder.bind()
         return {"endpoint": self.keep(self.endpoints, endpoint), **peer_ffi.whereabouts(endpoint)}
 
+    async def do_net_report(self, relays: list[str], quic_port: int) -> dict[str, Any]:
+        """Bind an endpoint and wait for its first net report, and for the home relay."""
+        known = iroh.RelayMap(iroh.RelayConfig(url=url, quic_port=quic_port) for url in relays)
+        options = iroh.EndpointOptions(
+            preset=iroh.preset_minimal(),
+            relay_mode=iroh.RelayMode.custom(known),
+            ca_tls_config=iroh.CaTlsConfig.insecure_skip_verify(),
+        )
+        start = time.monotonic()
+        endpoint = await iroh.Endpoint.bind(options)
+        self.keep(self.endpoints, endpoint)
+        report = await endpoint.watch_net_report().initialized()
+        assert report is not None
+        ms = round(1000 * (time.monotonic() - start))
+        await endpoint.online()
+        return {
+            "ms": ms,
+            "udp": report.has_udp(),
+            "v4": str(report.global_v4),
+            "v6": str(report.global_v6),
+            "varies": report.mapping_varies_by_dest_ipv4,
+            "home": str(report.preferred_relay),
+            "bound": endpoint.bound_sockets(),
+            "addresses": endpoint.addr().direct_addresses(),
+            "words": str(report),
+        }
+
     async def do_note_changes(self, endpoint: int) -> dict[str, Any]:
         """Note from now on when the network changed."""
         monitor: NetworkMonitor = self.endpoints[endpoint]._core.monitor  # noqa: SLF001
