@@ -22,7 +22,9 @@ async def look(
     """Make a lab with a host behind a router, and let it look at the network."""
     hosts = {"a": Host(on="home"), **{name: Host() for name in RELAYS}}
     lab = await build(Plan({"home": router}, hosts))
-    names = {f"{name}.test": (lab[name].four, lab[name].six) for name in RELAYS}
+    names: dict[str, tuple[str, ...]] = {
+        f"{name}.test": (lab[name].four, lab[name].six) for name in RELAYS
+    }
     for node in lab.nodes.values():
         node.name_hosts(names)
     for name in RELAYS:
