@@ -41,7 +41,7 @@ class Ending:
 
     def _heal(self) -> None:
         network = self.pair.sim.network
-        clean = network.conditions = Conditions()
+        clean = network.conditions = Conditions(mtu=network.conditions.mtu)
         for links in (network.between("client", "server"), network.between("server", "client")):
             for link in links:
                 link.conditions, link.orders = clean, Orders()

@@ -341,6 +341,17 @@ class SetLoss:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMtu:
+    """Let nothing larger pass from now on, without a word, to the very end of the run."""
+
+    mtu: int
+
+    def run(self, world: World) -> None:
+        """Change the conditions that the links share."""
+        world.pair.sim.network.conditions.mtu = self.mtu
+
+
+@dataclass(frozen=True, slots=True)
 class Rebind:
     """Change the address under which a side is seen."""
 
@@ -379,6 +390,7 @@ WEIGHTS: list[tuple[int, type, dict[str, st.SearchStrategy[Any]]]] = [
     (1, DropInFlight, {"side": SIDE}),
     (1, Outage, {"side": SIDE, "seconds": st.sampled_from([0.1, 1.0, 3.0])}),
     (1, SetLoss, {"loss": st.sampled_from([0.0, 0.05, 0.2])}),
+    (1, SetMtu, {"mtu": st.sampled_from([1200, 1252, 1400, 10_000])}),
     (1, Rebind, {"side": SIDE}),
 ]
 PATH_WEIGHTS: list[tuple[int, type, dict[str, st.SearchStrategy[Any]]]] = [

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from iroh.quic.config import TransportConfig
+from iroh.quic.config import AckFrequencyConfig, TransportConfig
 
 from .ending import Ending
 from .engines import EXAMPLES
@@ -48,6 +48,14 @@ CONFIGS = {
         send_window=30_000,
         max_concurrent_bidi_streams=4,
         max_concurrent_uni_streams=2,
+    ),
+    "unusual": TransportConfig(
+        congestion="newreno",
+        mtu_upper_bound=9000,
+        ack_frequency=AckFrequencyConfig(ack_eliciting_threshold=20, max_ack_delay=0.1),
+        new_tokens=2,
+        keep_alive_interval=None,
+        stream_receive_window=200_000,
     ),
 }
 
