@@ -4,7 +4,7 @@
 
     target       share  what is mutated                            may raise
     ---------    -----  -----------------------------------------  --------------------------
-    frames        40 %  QUIC frames of every type                  PeerError
+    frames        32 %  QUIC frames of every type                  PeerError
     headers       18 %  long headers, Retry, version negotiation   PacketError
     parameters    15 %  transport parameters of both sides         PeerError, code 0x8
     relay         18 %  relay frames both ways, handshake          RelayProtocolError
@@ -12,6 +12,7 @@
     payloads       2 %  sealed payloads of an authentic peer       nothing: it closes
     tls            1 %  TLS messages of both sides                 PeerError
     home           2 %  netlink, NAT-PMP, PCP, UPnP                NetlinkError, PortmapError
+    tickets, pkarr, dns: 8 %, see hostile_formats.py
 
 Each target prints inputs, foreign exceptions, time and the slowest input. The exit code is 1 when
 a foreign exception came out; the input that did it is printed.
@@ -48,6 +49,7 @@ from iroh_relay.protos.errors import RelayProtocolError
 from iroh_relay.protos.forward import inspect
 from iroh_relay.protos.handshake import ClientHandshake, ServerHandshake
 from iroh_relay.protos.versions import ProtocolVersion
+from reliability import hostile_formats as formats
 from reliability.hostile_home import decode_home, home_seeds
 from reliability.hostile_web import decode_web, web_seeds
 
@@ -419,7 +421,7 @@ def all_targets(count: int, seed: int) -> list[Score]:
     """Run every target with its share of `count` inputs."""
     noise, evil = Engines(), Engines()
     targets: list[tuple[str, int, Target, list[bytes]]] = [
-        ("frames", 40, decode_frames, frame_seeds()),
+        ("frames", 32, decode_frames, frame_seeds()),
         ("headers", 18, decode_headers, header_seeds()),
         ("parameters", 15, decode_parameters, parameter_seeds()),
         ("relay", 17, decode_relay, relay_seeds()),
@@ -428,6 +430,9 @@ def all_targets(count: int, seed: int) -> list[Score]:
         ("tls", 1, decode_tls, tls_seeds()),
         ("web tls", 1, decode_web, web_seeds()),
         ("home", 2, decode_home, home_seeds()),
+        ("tickets", 2, formats.decode_ticket, formats.ticket_seeds()),
+        ("pkarr", 3, formats.decode_packet, formats.packet_seeds()),
+        ("dns", 3, formats.answer_query, formats.query_seeds()),
     ]
     scores = []
     for name, share, target, seeds in targets:
