@@ -147,7 +147,7 @@ def _set_multipath_status(connection: Connection, path_id: int, is_backup: bool)
 
 
 def _held_by_multipath(connection: Connection) -> int:
-    return _parts(connection).streams._outlet.held
+    return _parts(connection).streams.outlet.held
 
 
 def _remembered_by_multipath(endpoint: QuicEndpoint) -> int:

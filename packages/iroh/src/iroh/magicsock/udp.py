@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 BUFFER_BYTES = 7_340_032  # asked of the kernel for each direction (noq-udp: 7 MiB)
 MAX_GSO_SEGMENTS = 44  # 44 x 1452 bytes stay below the 65,535 of one UDP send
 _READS_PER_WAKE = 32  # then other sockets and timers get their turn
+_BYTES_PER_WAKE = 512 * 1024  # the same; what is read but not yet taken is bounded, too
 _READS_AT_END = 64  # times that, before a socket is replaced
 _TRUSTED_WAKES = 8
 """After a wake-up that found one datagram, so many take a lone one for all there is: the read that
@@ -200,6 +201,7 @@ class UdpSocket:
         batches: list[Datagrams] = []
         receive = self._receive_message if self._linux else self._receive_plain
         trusted = self._trusted
+        size = 0
         for _ in range(_READS_PER_WAKE):
             try:
                 batch = receive()
@@ -211,7 +213,8 @@ class UdpSocket:
                 continue
             if batch is not None:
                 batches.append(batch)
-                if trusted and len(batch.data) <= batch.segment_size:
+                size += len(batch.data)
+                if size >= _BYTES_PER_WAKE or (trusted and len(batch.data) <= batch.segment_size):
                     break
             trusted = 0
         if trusted:

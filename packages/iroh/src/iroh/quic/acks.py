@@ -113,6 +113,11 @@ class RangeSet:
     def newest(self, above: int, count: int) -> Ranges:
         """Give at most `count` ranges above the number `above`, largest first."""
         firsts, lasts = self.firsts, self.lasts
+        if len(lasts) == 1 or (lasts and lasts[-2] <= above):  # nearly always
+            first, last = firsts[-1], lasts[-1]
+            if last <= above:
+                return []
+            return [(first if first > above else above + 1, last)]
         newest = list(islice(zip(reversed(firsts), reversed(lasts), strict=True), count))
         if newest and newest[-1][0] <= above:  # only when the last of them reaches below
             newest = [(max(first, above + 1), last) for first, last in newest if last > above]
@@ -262,6 +267,10 @@ class AckTracker:
         """Whether an ACK must be sent even if nothing else is."""
         return now >= self.deadline
 
+    def is_owed(self) -> bool:
+        """Whether `take` gives something that the peer waits for."""
+        return self._due or self._eliciting > 0
+
     def take(self, now: float) -> tuple[Ranges, int, tuple[int, int, int] | None] | None:
         """Give (ranges, delay in microseconds, ECN counts or None) for a packet sent now.
 
@@ -277,8 +286,10 @@ class AckTracker:
             return None  # `want_ack` with all told
         self._largest_told = ranges[0][1]
         delay = int((now - self._largest_when) * 1e6)
-        counts = (self._ect0, self._ect1, self._ce)
-        return ranges, max(delay, 0), counts if any(counts) else None
+        counts = None
+        if self._ect0 or self._ce or self._ect1:
+            counts = (self._ect0, self._ect1, self._ce)
+        return ranges, delay if delay > 0 else 0, counts
 
     def crowded(self) -> bool:
         """Whether ACKs grew long because the peer acknowledges none of ours.

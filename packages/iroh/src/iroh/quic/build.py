@@ -10,14 +10,13 @@ A run is the sender's hot loop: up to 40 packets of one stream, sealed in one go
 from iroh.quic import varint
 from iroh.quic.frames.stream import stream_header
 from iroh.quic.key_phase import DataKeys
-from iroh.quic.keys import TAG_LENGTH, HeaderKey, PacketKey, seal_packet, seal_run
+from iroh.quic.keys import TAG_LENGTH, HeaderKey, PacketKey, seal_one, seal_packet, seal_run
 from iroh.quic.packet import (
     FIXED_BIT,
     ZERO_RTT,
     long_header,
     long_overhead,
     pn_length,
-    short_header,
 )
 from iroh.quic.recovery import Recovery
 from iroh.quic.sent import Part, SentRun, Slice, StreamSink, Token
@@ -76,7 +75,7 @@ class Packet:
 
     def payload(self, minimum: int = 0) -> bytes:
         """Return the frames, padded to at least `minimum` bytes."""
-        padding = max(minimum, MIN_PAYLOAD) - self.used
+        padding = (minimum if minimum > MIN_PAYLOAD else MIN_PAYLOAD) - self.used
         if padding > 0:
             self.parts.append(bytes(padding))
             self.used += padding
@@ -84,13 +83,16 @@ class Packet:
 
     def record(self, pn: int, now: float, size: int) -> SentRun:
         """Return what recovery has to know."""
-        run = SentRun(pn, pn, now, size, eliciting=self.eliciting, tokens=tuple(self.tokens))
+        sink: StreamSink | None = None
+        offset = length = 0
+        fin = False
         if self.slices:
             sink, offset, length, fin = self.slices[0]
-            run.stream, run.offset, run.chunk, run.length = sink, offset, length, length
-            run.fin = fin
-            run.more = tuple(self.slices[1:])
-        return run
+        tokens, more = tuple(self.tokens), tuple(self.slices[1:])
+        return SentRun(
+            *(pn, pn, now, size, size, sink, offset, length, length, fin),
+            *(tokens, self.eliciting, False, False, more),
+        )
 
 
 def short_overhead(cid: bytes) -> int:
@@ -117,10 +119,9 @@ def seal_short(
     """
     pn = recovery.next_pn()
     length = pn_length(pn, recovery.largest_acked)
-    header = short_header(keys.send_bit | keys.spin, cid, pn, length)
-    minimum = size - len(header) - TAG_LENGTH if size else 0
-    payload = packet.payload(minimum)
-    sealed = seal_packet(keys.send, keys.send_hp, header, pn, payload, path_id)
+    payload = packet.payload(size - 1 - len(cid) - length - TAG_LENGTH if size else 0)
+    first_byte = FIXED_BIT | keys.send_bit | keys.spin
+    sealed = seal_one(keys.send, keys.send_hp, first_byte, cid, pn, length, payload, path_id)
     keys.on_sent(path_id, pn, 1)
     if recovery.log is not None:
         recovery.log.sent(pn, [payload], len(sealed) - len(payload), now)
@@ -162,6 +163,25 @@ def seal_long(
     return sealed
 
 
+def build_plain_run(
+    keys: DataKeys,
+    recovery: Recovery,
+    path_id: int,
+    cid: bytes,
+    payloads: list[bytes],
+    now: float,
+    ecn: bool,
+) -> tuple[bytes, int]:
+    """Seal a run of payloads that nobody owns: the datagrams joined, and their size.
+
+    payloads: of equal size, the last may be smaller; ack-eliciting, and never sent again.
+    """
+    first, sealed, size, last_size = _seal_run(keys, recovery, path_id, cid, payloads, now)
+    last = first + len(payloads) - 1
+    recovery.on_sent(SentRun(first, last, now, size, last_size, ecn=ecn))
+    return sealed, size
+
+
 def run_chunk(mtu: int, cid: bytes, stream_id: int) -> int:
     """How many bytes of a stream each packet of a run carries."""
     return mtu - 1 - len(cid) - RUN_PN - TAG_LENGTH - 1 - varint.size(stream_id) - 8 - 2
@@ -196,14 +216,7 @@ def build_run(
         at += size
     if fin:
         payloads[-1] = b"\x0f" + payloads[-1][1:]
-    pn = recovery.next_pn(count)
-    first_byte = FIXED_BIT | keys.send_bit | keys.spin
-    sealed = seal_run(keys.send, keys.send_hp, first_byte, cid, pn, payloads, path_id)
-    keys.on_sent(path_id, pn, count)
-    overhead = 1 + len(cid) + RUN_PN + TAG_LENGTH
-    if recovery.log is not None:
-        recovery.log.sent(pn, payloads, overhead, now)
-    size, last_size = len(payloads[0]) + overhead, len(payloads[-1]) + overhead
+    pn, sealed, size, last_size = _seal_run(keys, recovery, path_id, cid, payloads, now)
     recovery.on_sent(
         SentRun(
             *(pn, pn + count - 1, now, size, last_size),
@@ -216,3 +229,23 @@ def build_run(
         )
     )
     return sealed, size
+
+
+def _seal_run(
+    keys: DataKeys,
+    recovery: Recovery,
+    path_id: int,
+    cid: bytes,
+    payloads: list[bytes],
+    now: float,
+) -> tuple[int, bytes, int, int]:
+    """Seal payloads: the first packet number, the datagrams joined, their size, the last one's."""
+    count = len(payloads)
+    pn = recovery.next_pn(count)
+    first_byte = FIXED_BIT | keys.send_bit | keys.spin
+    sealed = seal_run(keys.send, keys.send_hp, first_byte, cid, pn, payloads, path_id)
+    keys.on_sent(path_id, pn, count)
+    overhead = 1 + len(cid) + RUN_PN + TAG_LENGTH
+    if recovery.log is not None:
+        recovery.log.sent(pn, payloads, overhead, now)
+    return pn, sealed, len(payloads[0]) + overhead, len(payloads[-1]) + overhead

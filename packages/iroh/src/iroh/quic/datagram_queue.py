@@ -15,6 +15,7 @@ from iroh.quic.errors import (
     PeerError,
 )
 from iroh.quic.events import DatagramReceived, Event
+from iroh.quic.frames.datagram import encode_datagram, frame_size
 
 OVERHEAD = 3
 """Bytes of a frame before its data: type and a length of up to two bytes."""
@@ -96,6 +97,37 @@ class DatagramQueue:
         while self._outgoing_used > self._send_size:
             self._pop()
             self.dropped_sent += 1
+
+    def is_crowd(self) -> bool:
+        """Whether `take_run` may have something."""
+        return len(self._outgoing) > 1
+
+    def take_run(self, count: int, room: int) -> list[bytes]:
+        """Take the payloads of up to `count` packets with `room` bytes each, the oldest first.
+
+        All have one size, but the last may be smaller. What fits no packet is left to `take`.
+        """
+        payloads: list[bytes] = []
+        while len(payloads) < count:
+            number, used = self._fitting(room)
+            if not number or (payloads and used > len(payloads[0])):
+                break
+            frames = [encode_datagram(self._pop()) for _ in range(number)]
+            payloads.append(frames[0] if number == 1 else b"".join(frames))
+            if used < len(payloads[0]):
+                break
+        return payloads
+
+    def _fitting(self, room: int) -> tuple[int, int]:
+        """How many of the oldest fit into one packet, and the bytes of their frames."""
+        number = used = 0
+        for data in self._outgoing:
+            needed = frame_size(len(data))
+            if used + needed > room:
+                break
+            number += 1
+            used += needed
+        return number, used
 
     def take(self, room: int, largest: int) -> bytes | None:
         """Take the oldest datagram if it fits into `room` bytes of payload, else None.

@@ -210,7 +210,7 @@ class Ending:
         if p.idle_timeout is None:
             return until
         wait = p.idle_timeout / 3
-        for path in p.paths.all():
+        for path in p.paths.known:
             pto = path.recovery.path.pto()
             if pto > wait and path.is_live():
                 wait = pto

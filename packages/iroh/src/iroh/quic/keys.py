@@ -122,6 +122,31 @@ def seal_packet(
     return b"%c%b%b%b" % (first, header[1:at], number.to_bytes(length, "big"), sealed)
 
 
+def seal_one(
+    key: PacketKey,
+    hp: HeaderKey,
+    first_byte: int,
+    dcid: bytes,
+    pn: int,
+    length: int,
+    payload: bytes,
+    path_id: int = 0,
+) -> bytes:
+    """Protect a short-header packet that goes alone, with a packet number of `length` bytes.
+
+    first_byte: fixed bit, spin bit and key phase. The payload is as in `seal_packet`.
+    """
+    first = first_byte | (length - 1)
+    number = pn & ((1 << 8 * length) - 1)
+    header = b"%c%b%b" % (first, dcid, number.to_bytes(length, "big"))
+    nonce = (key.iv ^ (path_id << 64 | pn)).to_bytes(12, "big")
+    sealed = key.encrypt(nonce, payload, header)
+    mask = hp.masks(sealed[4 - length : 20 - length])
+    number ^= int.from_bytes(mask[1 : 1 + length], "big")
+    first ^= mask[0] & SHORT_BITS
+    return b"%c%b%b%b" % (first, dcid, number.to_bytes(length, "big"), sealed)
+
+
 def seal_run(
     key: PacketKey,
     hp: HeaderKey,
@@ -235,6 +260,7 @@ __all__ = [
     "initial_keys",
     "initial_secrets",
     "next_secret",
+    "seal_one",
     "seal_packet",
     "seal_run",
     "unmask_long",

@@ -43,7 +43,7 @@ class PathChoice:
         if not paths.established:
             return paths.get(0)
         backup: Path | None = None
-        for path in paths.all():
+        for path in paths.known:
             if path.validated and path.state < ABANDONING and path.path_id in cids:
                 if path.available:
                     return path

@@ -64,7 +64,7 @@ class PathTimers:
     def next_timeout(self) -> float:
         """When handle_timeout is due; NEVER for never."""
         deadline = self._paths.grace_deadline
-        for path in self._paths.all():
+        for path in self._paths.known:
             at = path.next_deadline()
             if at < deadline:
                 deadline = at
@@ -73,7 +73,7 @@ class PathTimers:
     def handle_timeout(self, now: float) -> None:
         """Do what time demands. Raises PeerError(NO_VIABLE_PATH) when no path is left for good."""
         paths = self._paths
-        for path in paths.all():
+        for path in paths.known:
             if now >= path.keep_alive_deadline:
                 path.keep_alive_deadline = NEVER
                 path.wants_ping = True

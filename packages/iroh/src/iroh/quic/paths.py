@@ -80,6 +80,7 @@ class PathTable:
     idle_timeout, keep_alive: of paths to come, seconds, None for never.
     grace_deadline: when the connection ends unless a path was opened; NEVER while there is one.
     events: what happened, oldest first; whoever reads it clears it.
+    known: what `all` gives, for those who ask per packet.
     initial_rtt, max_ack_delay: seconds, for timers of paths without an RTT of their own.
     """
 
@@ -103,7 +104,7 @@ class PathTable:
         self._owner = owner
         self._initial_pto = INITIAL_PTOS * initial_rtt
         self._paths: dict[int, Path] = {}
-        self._all: tuple[Path, ...] = ()  # the same, the lowest id first
+        self.known: tuple[Path, ...] = ()
         self._highest = 0
         self._cids_issued_to = -1
         self.grace_deadline = NEVER
@@ -119,7 +120,7 @@ class PathTable:
         if path.validated:
             path.state = path_state.OPEN
         self._paths[0] = path
-        self._all = (path,)
+        self.known = (path,)
         self._owner.path_created(path, None)
         return path
 
@@ -150,7 +151,7 @@ class PathTable:
         return self._paths.get(path_id)
 
     def __iter__(self) -> Iterator[Path]:
-        return iter([path for path in self._all if path.state < path_state.ABANDONING])
+        return iter([path for path in self.known if path.state < path_state.ABANDONING])
 
     def pto(self, path: Path) -> float:
         """The path's probe timeout with max_ack_delay, in seconds."""
@@ -165,7 +166,7 @@ class PathTable:
 
     def all(self) -> tuple[Path, ...]:
         """Every path that is not discarded, abandoned ones too; the lowest id first."""
-        return self._all
+        return self.known
 
     def open(self, remote: Address, local: Address | None, available: bool, now: float) -> int:
         """Open a path and give its id; PathEstablished follows when the peer answers.
@@ -350,7 +351,7 @@ class PathTable:
         self._local_cids.close(path.path_id)
         self._remote_cids.drop(path.path_id)
         del self._paths[path.path_id]
-        self._all = tuple(other for other in self._all if other is not path)
+        self.known = tuple(other for other in self.known if other is not path)
         self._owner.path_discarded(path)
         self.events.append(PathClosed(path.path_id, path.remote, path.stats))
 
@@ -366,7 +367,7 @@ class PathTable:
 
     def _add(self, path: Path, now: float) -> None:
         self._paths[path.path_id] = path
-        self._all = tuple(sorted(self._paths.values(), key=lambda one: one.path_id))
+        self.known = tuple(sorted(self._paths.values(), key=lambda one: one.path_id))
         self._highest = max(self._highest, path.path_id)
         self.grace_deadline = NEVER
         self._local_cids.open(path.path_id)

@@ -91,7 +91,7 @@ class Prober:
     def take(self, now: float) -> list[Probe]:
         """Give what is to be sent now; each counts as sent. Not while closing."""
         probes: list[Probe] = []
-        for path in self._paths.all():
+        for path in self._paths.known:
             if not (path.challenges.due or path.responses.pending or path.previous):
                 continue
             if not path.is_live():
@@ -164,7 +164,7 @@ class Prober:
         ids = self._paths.ids
         if not ids.enabled or self._choice.best() is not None:
             return
-        for path in self._paths.all():
+        for path in self._paths.known:
             if path.is_live() or not path.validated or not ids.has_untold(path.path_id):
                 continue
             cid = self._remote_cids.active(path.path_id)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from iroh.quic import varint
 from iroh.quic.frames.base import malformed
 
+_MASKS = {1: 0x3F, 2: 0x3FFF, 4: 0x3FFFFFFF, 8: varint.MAX}
 STREAM, OFFSET, LENGTH, FIN = 0x08, 0x04, 0x02, 0x01  # RFC 9000 section 19.8
 _VIEWED = 512
 """Data from this size on is cut as a view: the stream keeps it as it came."""
@@ -38,24 +39,36 @@ class StreamRun:
         """
         kind = payload[at]
         at += 1
-        stream_id = payload[at] if at < end else 0xFF
-        if stream_id < 0x40:
-            at += 1
-        else:
-            stream_id, at = varint.decode(payload, at)
-        offset = 0
-        if kind & OFFSET:
-            offset, at = varint.decode(payload, at)
-        stop = end
-        if kind & LENGTH:
-            length = payload[at] if at < end else 0xFF
-            if length < 0x40:
+        offset, stop = 0, end
+        try:  # varints are decoded here: a call for each would cost as much as all the rest
+            stream_id = payload[at]
+            if stream_id < 0x40:
                 at += 1
             else:
-                length, at = varint.decode(payload, at)
-            stop = at + length
-            if stop > end:
-                raise malformed("STREAM data is cut short", kind)
+                width = 1 << (stream_id >> 6)
+                stream_id = int.from_bytes(payload[at : at + width], "big") & _MASKS[width]
+                at += width
+            if kind & OFFSET:
+                offset = payload[at]
+                if offset < 0x40:
+                    at += 1
+                else:
+                    width = 1 << (offset >> 6)
+                    offset = int.from_bytes(payload[at : at + width], "big") & _MASKS[width]
+                    at += width
+            if kind & LENGTH:
+                length = payload[at]
+                if length < 0x40:
+                    at += 1
+                else:
+                    width = 1 << (length >> 6)
+                    length = int.from_bytes(payload[at : at + width], "big") & _MASKS[width]
+                    at += width
+                stop = at + length
+        except IndexError:
+            at = end + 1
+        if stop > end or at > end:
+            raise malformed("a STREAM frame is cut short", kind)
         last = offset + stop - at
         if last > varint.MAX:
             raise malformed("a stream has at most 2**62 - 1 bytes", kind)

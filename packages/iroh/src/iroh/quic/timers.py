@@ -33,7 +33,7 @@ class Timers:
             asked = sender.asked
             if sender.next_send and sender.next_send < due:
                 due = sender.next_send
-            for path in p.paths.all():
+            for path in p.paths.known:
                 at = path.recovery.path.next_timeout()
                 if at < due:
                     due = at
@@ -53,7 +53,7 @@ class Timers:
         p.ending.handle_timeout(now)
         if p.is_over:
             return
-        for path in p.paths.all():
+        for path in p.paths.known:
             shared = path.recovery.path
             if shared.next_timeout() <= now:
                 fired = shared.on_timeout(now)

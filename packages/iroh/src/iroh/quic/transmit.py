@@ -42,6 +42,8 @@ MAX_BATCH_BYTES = 64_000
 """Of one Datagrams: what one UDP send and one relay frame carry."""
 _ACK_ROOM = 300
 """Left free for an ACK of 32 ranges when control frames are gathered."""
+_NOT_FULL = _ACK_ROOM + 100
+"""A packet with so much room left has taken all control frames and stream data there were."""
 _MIN_STREAM_ROOM = 32
 MIN_PACKET = 48
 """Less than this is not worth a packet: header, tag, and a short ACK or PING."""
@@ -67,7 +69,7 @@ class Transmitter:
         self.next_send = 0.0
         self.asked = now
         out: list[Datagrams] = []
-        paths = p.paths.all()
+        paths = p.paths.known
         for path in paths:
             path.recovery.path.blocked = not path.validated and _allowed(path) < MIN_PACKET
         if p.levels:
@@ -273,8 +275,10 @@ class Transmitter:
             return
         shared, mtu = path.recovery.path, path.mtud.mtu
         overhead = build.short_overhead(cid)
+        outlet = p.streams.outlet
         while True:
-            streams = p.streams.has_data()  # first: it may find that a limit blocks us, and say so
+            # First: it may find that a limit blocks us, and say so.
+            streams = outlet.peek() is not None
             has_control = self._has_control()
             if not (streams or has_control or p.datagrams):
                 shared.app_limited = shared.room() >= mtu
@@ -286,6 +290,9 @@ class Transmitter:
             alone = streams and not (has_control or p.datagrams)
             if alone and self._send_run(path, cid, room, out, now):
                 continue
+            alone = p.datagrams.is_crowd() and not (streams or has_control or path.acks.is_owed())
+            if alone and self._send_datagrams(path, cid, room, out, now):
+                continue
             control = self._take_control(mtu - overhead - _ACK_ROOM, now) if has_control else []
             packet = build.Packet(mtu - overhead)
             self._add_ack(packet, path.acks, path.path_id, now)
@@ -293,6 +300,9 @@ class Transmitter:
             if not packet.eliciting and not packet.used:
                 break
             self._seal_out(path, cid, packet, out, now)
+            if packet.room > _NOT_FULL and not p.datagrams:
+                shared.app_limited = shared.room() >= mtu
+                break
         if p.confirmed:
             self._send_mtu_probe(path, cid, out, now)
 
@@ -336,13 +346,31 @@ class Transmitter:
         self._emit(out, path, data, size, len(pieces), now, eliciting=True, ecn=ecn)
         return True
 
+    def _send_datagrams(
+        self, path: "Path", cid: bytes, room: int, out: list[Datagrams], now: float
+    ) -> bool:
+        """Send a run of packets of DATAGRAM frames; False when there is nothing to gain by it."""
+        p, mtu = self._p, path.mtud.mtu
+        count = min(room // mtu, build.MAX_RUN, MAX_BATCH_BYTES // mtu)
+        if p.keys is None or count < 2:
+            return False
+        payloads = p.datagrams.take_run(count, mtu - build.short_overhead(cid))
+        if not payloads:
+            return False
+        ecn = bool(path.recovery.path.ecn)
+        data, size = build.build_plain_run(
+            *(p.keys, path.recovery, path.path_id, cid, payloads, now, ecn)
+        )
+        self._emit(out, path, data, size, len(payloads), now, eliciting=True, ecn=ecn)
+        return True
+
     def _has_control(self) -> bool:
         """Whether `_take_control` may give something."""
         p = self._p
-        return (
-            p.streams.has_control()
+        return bool(
+            p.streams.control.order
             or p.mp.has_frames()
-            or p.data_crypto.wants_to_send
+            or (p.data_crypto.out and p.data_crypto.wants_to_send)
             or p.establish.done_pending
         )
 
@@ -378,8 +406,9 @@ class Transmitter:
         if p.datagrams:
             while (payload := p.datagrams.take(packet.room, largest)) is not None:
                 packet.add(Datagram(payload).encode())
-        while packet.room > _MIN_STREAM_ROOM and p.streams.has_data():
-            half = p.streams.next_sender()
+        outlet = p.streams.outlet
+        while packet.room > _MIN_STREAM_ROOM:
+            half = outlet.next_sender()
             piece = half.take(packet.stream_room(half.stream_id)) if half is not None else None
             if half is None or piece is None:
                 break

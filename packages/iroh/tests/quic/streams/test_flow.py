@@ -301,7 +301,7 @@ def test_a_rejected_0rtt_is_sent_again():
     flush(client)
     assert read_all(server, one) == (b"hello", True)
     assert len(read_all(server, two)[0]) == 5004
-    assert client.streams._outlet.used == 5009
+    assert client.streams.outlet.used == 5009
     assert client.streams._senders[two].held() == 0
     assert three not in client.streams._senders
 

@@ -90,7 +90,7 @@ def command(end, name, *arguments):
 
 def check(end):
     streams = end.streams
-    intake, outlet = streams._intake, streams._outlet
+    intake, outlet = streams._intake, streams.outlet
     assert intake.consumed <= intake.received <= intake.announced
     unread = sum(half.highest - half.read_offset for half in streams._receivers.values())
     assert intake.received - intake.consumed == unread

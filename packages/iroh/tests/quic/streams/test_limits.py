@@ -137,8 +137,8 @@ def test_thousands_of_streams_leave_nothing_behind(bidirectional):
     for end in (client, server):
         streams = end.streams
         assert len(streams) == 0
-        control, outlet = streams._control, streams._outlet
-        held = (control._order, control._wanted, control._stops, outlet.writers, outlet._parked)
+        control, outlet = streams.control, streams.outlet
+        held = (control.order, control._wanted, control._stops, outlet.writers, outlet._parked)
         assert not any(held)
         assert outlet.held == 0
         assert len(outlet._levels) < 20
@@ -164,6 +164,6 @@ def test_finished_halves_do_not_pile_up_behind_a_busy_stream():
         with pytest.raises(StreamReset):
             server.streams.read(stream_id, 1)
         flush(server)
-        queued = sum(len(level.fresh) for level in client.streams._outlet._levels)
+        queued = sum(len(level.fresh) for level in client.streams.outlet._levels)
         assert queued < 140, n
     gc.collect()

@@ -212,7 +212,7 @@ def test_every_stream_comes_to_its_end(seed, client_config, server_config):
 
 def check(end):
     streams = end.streams
-    outlet, intake = streams._outlet, streams._intake
+    outlet, intake = streams.outlet, streams._intake
     assert outlet.held == sum(half.held() for half in streams._senders.values())
     assert 0 <= outlet.held <= outlet.window
     assert outlet.used <= outlet.limit

@@ -23,14 +23,24 @@ class Datagram(Frame):
         self.data = data
 
     def encode(self) -> bytes:
-        """Return the frame's bytes, with a length (noq sends no other form)."""
-        return b"".join((b"\x31", varint.encode(len(self.data)), self.data))
+        """Return the frame's bytes, with a length."""
+        return encode_datagram(self.data)
 
     @classmethod
     def decode(cls, kind: int, buf: Buffer, at: int, end: int) -> tuple[Self, int]:
         """Decode what stands behind the type. Raises PeerError."""
         data, at = read_datagram(kind, buf, at, end)
         return cls(data), at
+
+
+def encode_datagram(data: bytes) -> bytes:
+    """Return a frame with a length (noq sends no other form)."""
+    return b"1%b%b" % (varint.encode(len(data)), data)  # "1" is 0x31
+
+
+def frame_size(length: int) -> int:
+    """How many bytes `encode_datagram` makes of so many."""
+    return 1 + varint.size(length) + length
 
 
 def read_datagram(kind: int, buf: Buffer, at: int, end: int) -> tuple[bytes, int]:

@@ -28,10 +28,10 @@ class StreamCommands(StreamTable):
         if stream_id is None:
             if ids.limit != ids.blocked_at and self._has_params:
                 ids.blocked_at = ids.limit
-                self._control.want(control.STREAMS_BLOCKED, which)
+                self.control.want(control.STREAMS_BLOCKED, which)
             return None
         max_data = self._initial[1 if bidirectional else 2]
-        self._senders[stream_id] = SendHalf(stream_id, self._outlet, max_data)
+        self._senders[stream_id] = SendHalf(stream_id, self.outlet, max_data)
         if bidirectional:
             self._receivers[stream_id] = self._make_receiver(stream_id)
         return stream_id
@@ -55,11 +55,11 @@ class StreamCommands(StreamTable):
         _check_code(code)
         if not self._find_sender(stream_id).reset(code):
             raise StreamGone(f"stream {stream_id}: sending is over")
-        self._control.want(control.RESET, stream_id)
+        self.control.want(control.RESET, stream_id)
 
     def set_priority(self, stream_id: int, priority: int) -> None:
         """Send this stream before those of a lower priority. Raises StreamGone."""
-        self._outlet.set_priority(self._find_sender(stream_id), priority)
+        self.outlet.set_priority(self._find_sender(stream_id), priority)
 
     def read(self, stream_id: int, limit: int) -> bytes | None:
         """Take bytes: b"" for none yet, None at the end. Raises StreamReset, StreamGone."""
@@ -71,7 +71,7 @@ class StreamCommands(StreamTable):
             raise
         if data:
             if half.is_due():
-                self._control.want(control.MAX_STREAM_DATA, stream_id)
+                self.control.want(control.MAX_STREAM_DATA, stream_id)
             self._check_window()
         elif data is None:
             self._forget_receiver(stream_id)
@@ -85,7 +85,7 @@ class StreamCommands(StreamTable):
         _check_code(code)
         half = self._find_receiver(stream_id)
         if half.stop(code):
-            self._control.want_stop(stream_id, code)
+            self.control.want_stop(stream_id, code)
         self._check_window()
         if half.state in OVER:
             self._forget_receiver(stream_id)
@@ -96,14 +96,14 @@ class StreamCommands(StreamTable):
         ids = self._remote[which]
         ids.set_count(count)
         if ids.granted > ids.announced:
-            self._control.want(control.MAX_STREAMS, which)
+            self.control.want(control.MAX_STREAMS, which)
 
     def set_receive_window(self, size: int) -> None:
         """Change the connection's receive window (never takes back what was granted)."""
         intake = self._intake
         intake.window = size
         if intake.limit() > intake.announced:
-            self._control.want(control.MAX_DATA)
+            self.control.want(control.MAX_DATA)
 
     def _remember_stop(self, stream_id: int, code: int) -> None:
         self._stopped[stream_id] = code

@@ -50,11 +50,11 @@ class Control:
     """
 
     __slots__ = (
-        "_order",
         "_stops",
         "_wanted",
         "intake",
         "local",
+        "order",
         "outlet",
         "receivers",
         "remote",
@@ -76,20 +76,20 @@ class Control:
         self.intake = intake
         self.local = local
         self.remote = remote
-        self._order: deque[tuple[int, int]] = deque()
+        self.order: deque[tuple[int, int]] = deque()
         self._wanted: set[tuple[int, int]] = set()
         self._stops: dict[int, int] = {}  # codes of the STOP_SENDING that wait
 
     def __len__(self) -> int:
         """How many frames may be waiting."""
-        return len(self._order)
+        return len(self.order)
 
     def want(self, kind: int, which: int = 0) -> None:
         """Queue a frame, unless it waits already."""
         name = (kind, which)
         if name not in self._wanted:
             self._wanted.add(name)
-            self._order.append(name)
+            self.order.append(name)
 
     def want_stop(self, stream_id: int, code: int) -> None:
         """Queue STOP_SENDING; the half may be over and gone before it is sent."""
@@ -99,7 +99,7 @@ class Control:
     def take(self, budget: int) -> list[tuple[Frame, Token]]:
         """Give frames of at most `budget` bytes together, oldest first."""
         taken: list[tuple[Frame, Token]] = []
-        order = self._order
+        order = self.order
         while order and budget >= SIZES[order[0][0]]:
             name = order.popleft()
             self._wanted.discard(name)

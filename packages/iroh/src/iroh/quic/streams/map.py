@@ -66,12 +66,12 @@ class Streams(StreamCommands):
         if half is None or not half.reset(code):
             return
         self._remember_stop(stream_id, code)
-        self._control.want(control.RESET, stream_id)
+        self.control.want(control.RESET, stream_id)
         self._events.append(StreamStoppedByPeer(stream_id, code))
 
     def on_max_data(self, frame: MaxData) -> None:
         """Take MAX_DATA."""
-        self._outlet.raise_limit(frame.limit)
+        self.outlet.raise_limit(frame.limit)
 
     def on_max_stream_data(self, frame: MaxStreamData) -> None:
         """Take MAX_STREAM_DATA."""
@@ -97,26 +97,27 @@ class Streams(StreamCommands):
         """Take STREAMS_BLOCKED: the limit follows what the application has done with streams."""
 
     # -- sending ---------------------------------------------------------------------------------
+    # Who sends packets may look into `outlet` and `control` itself: it asks per packet.
 
     def has_data(self) -> bool:
         """Whether `next_sender` has something. Ask before `has_control`: it may find a block."""
-        return self._outlet.peek() is not None
+        return self.outlet.peek() is not None
 
     def has_control(self) -> bool:
         """Whether `take_control` may have something."""
-        return len(self._control) > 0
+        return len(self.control) > 0
 
     def peek_sender(self) -> SendHalf | None:
         """Give the half that `next_sender` would give, which keeps its turn."""
-        return self._outlet.peek()
+        return self.outlet.peek()
 
     def next_sender(self) -> SendHalf | None:
         """Give the half whose turn it is: highest priority, then lost data, then in turn."""
-        return self._outlet.next_sender()
+        return self.outlet.next_sender()
 
     def take_control(self, budget: int) -> list[tuple[Frame, Token]]:
         """Give control frames of at most `budget` bytes together, each with its token."""
-        return self._control.take(budget)
+        return self.control.take(budget)
 
     def on_acked(self, info: Token) -> None:
         """A control frame arrived."""
@@ -127,4 +128,4 @@ class Streams(StreamCommands):
 
     def on_lost(self, info: Token) -> None:
         """A control frame was lost."""
-        self._control.on_lost(info)
+        self.control.on_lost(info)

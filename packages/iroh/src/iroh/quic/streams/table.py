@@ -44,9 +44,9 @@ class StreamTable:
             RemoteIds(side ^ 1 | UNI, config.max_concurrent_uni_streams),
         )
         self._intake = Intake(config.receive_window)
-        self._outlet = Outlet(config.send_window, events, self._on_blocked, self._on_sender_end)
-        self._control = Control(
-            *(self._senders, self._receivers, self._outlet, self._intake),
+        self.outlet = Outlet(config.send_window, events, self._on_blocked, self._on_sender_end)
+        self.control = Control(
+            *(self._senders, self._receivers, self.outlet, self._intake),
             *(self._local, self._remote),
         )
 
@@ -76,7 +76,7 @@ class StreamTable:
             initial_max_stream_data_uni,
         )
         self._has_params = True
-        self._outlet.raise_limit(initial_max_data)
+        self.outlet.raise_limit(initial_max_data)
         for half in self._senders.values():
             if half.stream_id & 1 != self._side:
                 self._raise_stream(half, initial_max_stream_data_bidi_local)
@@ -90,7 +90,7 @@ class StreamTable:
         Call it before `set_peer_params` with the server's real limits, and tell nothing more about
         the packets of before. Streams beyond the new limits wait for MAX_STREAMS.
         """
-        self._outlet.rewind()
+        self.outlet.rewind()
         for ids in self._local:
             ids.limit = 0
             ids.blocked_at = -1
@@ -99,7 +99,7 @@ class StreamTable:
             half.rewind()
             half.max_data = -1
         config = self._config
-        self._control.repeat(
+        self.control.repeat(
             config.receive_window,
             (config.max_concurrent_bidi_streams, config.max_concurrent_uni_streams),
         )
@@ -138,11 +138,11 @@ class StreamTable:
 
     def _check_window(self) -> None:
         if self._intake.is_due():
-            self._control.want(control.MAX_DATA)
+            self.control.want(control.MAX_DATA)
 
     def _check_streams(self, which: int) -> None:
         if self._remote[which].is_due():
-            self._control.want(control.MAX_STREAMS, which)
+            self.control.want(control.MAX_STREAMS, which)
 
     def _forget_receiver(self, stream_id: int) -> None:
         del self._receivers[stream_id]
@@ -163,7 +163,7 @@ class StreamTable:
         for new_id in range(ids.opened << 2 | ids.base, stream_id + 1, 4):
             self._receivers[new_id] = self._make_receiver(new_id)
             if not uni:
-                self._senders[new_id] = SendHalf(new_id, self._outlet, self._initial[0])
+                self._senders[new_id] = SendHalf(new_id, self.outlet, self._initial[0])
             self._events.append(StreamOpened(new_id))
         ids.opened = count
         self._check_streams(1 if uni else 0)
@@ -188,25 +188,25 @@ class StreamTable:
             return
         waited = half.max_data < 0
         half.max_data = limit
-        self._outlet.schedule(half)
+        self.outlet.schedule(half)
         if waited:
-            self._control.want(control.RESET, half.stream_id)
-            self._control.want(control.STOP, half.stream_id)
+            self.control.want(control.RESET, half.stream_id)
+            self.control.want(control.STOP, half.stream_id)
 
     def _on_blocked(self, half: SendHalf | None) -> None:
-        outlet = self._outlet
+        outlet = self.outlet
         if half is None:
             if outlet.blocked_at != outlet.limit:
                 outlet.blocked_at = outlet.limit
-                self._control.want(control.DATA_BLOCKED)
+                self.control.want(control.DATA_BLOCKED)
         elif half.blocked_at != half.max_data:
             half.blocked_at = half.max_data
-            self._control.want(control.STREAM_DATA_BLOCKED, half.stream_id)
+            self.control.want(control.STREAM_DATA_BLOCKED, half.stream_id)
 
     def _on_sender_end(self, half: SendHalf) -> None:
         stream_id = half.stream_id
         del self._senders[stream_id]
-        self._outlet.forget(half)
+        self.outlet.forget(half)
         if half.state == DATA_RECVD:
             self._events.append(StreamFinished(stream_id))
         if stream_id not in self._receivers:

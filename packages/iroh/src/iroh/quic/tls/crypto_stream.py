@@ -85,15 +85,16 @@ class CryptoStream:
     """One encryption level's CRYPTO data, in and out.
 
     As the owner of sent frames (`sent.Part`) its info is (offset, length).
+    out: what was written and has not arrived yet.
     """
 
-    __slots__ = ("_acked", "_base", "_held", "_lost", "_next", "_out", "_read", "_received")
+    __slots__ = ("_acked", "_base", "_held", "_lost", "_next", "_read", "_received", "out")
 
     def __init__(self) -> None:
         self._read = 0
         self._held = bytearray()  # from offset _read on; zeroes where nothing came yet
         self._received = Spans()
-        self._out = bytearray()  # from offset _base on
+        self.out = bytearray()  # from offset _base on
         self._base = self._next = 0
         self._lost = Spans()
         self._acked = Spans()
@@ -142,17 +143,17 @@ class CryptoStream:
 
     def write(self, data: bytes) -> None:
         """Queue bytes."""
-        self._out += data
+        self.out += data
 
     @property
     def wants_to_send(self) -> bool:
         """Whether `take_frame` has something, given enough room."""
-        return bool(self._lost) or self._next < self._base + len(self._out)
+        return bool(self._lost) or self._next < self._base + len(self.out)
 
     @property
     def is_acked(self) -> bool:
         """Whether everything that was written has arrived."""
-        return not self._out
+        return not self.out
 
     def take_frame(self, limit: int) -> tuple[int, bytes] | None:
         """Give offset and data of a CRYPTO frame that takes at most `limit` bytes in all.
@@ -162,7 +163,7 @@ class CryptoStream:
         if self._lost:
             start, end = self._lost.first()
         else:
-            start, end = self._next, self._base + len(self._out)
+            start, end = self._next, self._base + len(self.out)
         room = min(limit - _TYPE_AND_LENGTH - varint.size(start), _MAX_DATA)
         if start >= end or room <= 0:
             return None
@@ -171,7 +172,7 @@ class CryptoStream:
             self._lost.remove(start, end)
         else:
             self._next = end
-        return start, bytes(self._out[start - self._base : end - self._base])
+        return start, bytes(self.out[start - self._base : end - self._base])
 
     def on_acked(self, info: tuple[int, int]) -> None:
         """A frame arrived: (offset, length)."""
@@ -181,7 +182,7 @@ class CryptoStream:
         if self._acked:
             start, end = self._acked.first()
             if start == self._base:
-                del self._out[: end - start]
+                del self.out[: end - start]
                 self._base = end
                 self._acked.remove(start, end)
 
