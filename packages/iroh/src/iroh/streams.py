@@ -89,12 +89,11 @@ class SendStream:
         Returning does not mean that the peer has it: see `stopped`. Cancelling leaves an unknown
         first part written. Raises as `write`.
         """
+        taken = 0
         if type(buf) is bytes:
-            taken = await self.write(buf)
+            taken = self._try_write(buf)
             if taken == len(buf):
                 return
-        else:
-            taken = 0
         view = memoryview(buf).cast("B")
         while taken < len(view):
             taken += await self.write(bytes(view[taken : taken + _PART]))
@@ -233,6 +232,7 @@ class RecvStream:
         self._done = False
         self._reset_code: int | None = None
         self._end_watchers = 0  # received_reset calls under way
+        self._key = ("read", stream_id)
         self.stream_id = stream_id
         """The QUIC stream id (RFC 9000 section 2.1)."""
 
@@ -247,7 +247,7 @@ class RecvStream:
             data = self._try_read(size_limit)
             if data is not None or not size_limit:
                 return data or b""
-            await self._driver.inbox.waiters.wait(("read", self.stream_id))
+            await self._driver.inbox.waiters.wait(self._key)
 
     async def read_exact(self, size: int) -> bytes:
         """Return exactly `size` bytes.
@@ -258,7 +258,10 @@ class RecvStream:
         parts: list[bytes] = []
         missing = _check_size(size)
         while missing:
-            data = await self.read(missing)
+            data = self._try_read(missing)
+            if data is None:
+                await self._driver.inbox.waiters.wait(self._key)
+                continue
             if not data:
                 raise FinishedEarlyError(b"".join(parts), size)
             parts.append(data)
@@ -309,7 +312,7 @@ class RecvStream:
             while not self._done:
                 self._try_read(0)  # takes nothing but the end, or the reset
                 if not self._done:
-                    await self._driver.inbox.waiters.wait(("read", self.stream_id))
+                    await self._driver.inbox.waiters.wait(self._key)
         except StreamResetError:
             pass
         finally:
@@ -370,7 +373,7 @@ class RecvStream:
         self._wake_readers()
 
     def _wake_readers(self) -> None:
-        self._driver.inbox.waiters.wake(("read", self.stream_id))
+        self._driver.inbox.waiters.wake(self._key)
 
     def _stop(self, code: int = 0) -> None:
         try:

@@ -329,7 +329,8 @@ class UdpSocket:
         remote, key = batch.remote, (batch.local, batch.ecn, segment)
         assert isinstance(remote, SocketAddr)
         try:
-            self._send_one(data, self._controls.get(key) or self._new_control(*key), remote)
+            control = self._controls.get(key)
+            self._send_one(data, self._new_control(*key) if control is None else control, remote)
         except (BlockingIOError, InterruptedError):
             return errno.EAGAIN
         except OSError as error:
@@ -342,13 +343,12 @@ class UdpSocket:
 
     def _send_one(self, data: bytes, ancillary: Sequence[Ancillary], remote: SocketAddr) -> None:
         if self._linux:
-            self._sock.sendmsg((data,), ancillary, 0, self._target(remote))
+            target = remote if self._is_v4 else self._target(remote)
+            self._sock.sendmsg((data,), ancillary, 0, target)
         else:
             self._sock.sendto(data, self._target(remote))
 
     def _target(self, remote: SocketAddr) -> tuple[str, int] | tuple[str, int, int, int]:
-        if self._is_v4:
-            return remote
         ip, _, scope = remote.ip.partition("%")
         return (ip, remote.port, 0, int(scope)) if scope.isdigit() else (remote.ip, remote.port)
 

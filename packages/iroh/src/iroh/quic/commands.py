@@ -26,8 +26,10 @@ class Commands(ConnectionApi):
 
     def write(self, stream_id: int, data: bytes) -> int:
         """Queue bytes, and say how many were taken."""
-        self._check_open()
-        return self._p.streams.write(stream_id, bytes(data))
+        p = self._p
+        if p.ending.reason is not None:
+            self._check_open()
+        return p.streams.write(stream_id, bytes(data))
 
     def finish(self, stream_id: int) -> None:
         """Send the end of the stream."""
@@ -53,7 +55,7 @@ class Commands(ConnectionApi):
 
     def owes_credit(self) -> bool:
         """Whether a MAX_DATA, MAX_STREAM_DATA or MAX_STREAMS waits."""
-        return self._p.streams.has_control()
+        return bool(self._p.streams.control.order)
 
     def stop(self, stream_id: int, code: int) -> None:
         """Send STOP_SENDING and forget what arrives."""

@@ -211,9 +211,9 @@ class Ending:
             return until
         wait = p.idle_timeout / 3
         for path in p.paths.known:
-            pto = path.recovery.path.pto()
-            if pto > wait and path.is_live():
-                wait = pto
+            shared = path.recovery.path
+            if shared.rtt.timeout + shared.peer_max_ack_delay > wait and path.is_live():
+                wait = shared.pto()
         since = p.last_received if p.last_received > p.idle_restart else p.idle_restart
         idle = since + 3 * wait
         return idle if idle < until else until

@@ -243,6 +243,8 @@ class Endpoint(QuicEndpoint):
 
     def transmit(self) -> list[Datagrams]:
         """Give packets of no connection."""
+        if not self._outbox:
+            return []
         out = list(self._outbox)
         self._outbox.clear()
         return out

@@ -272,7 +272,11 @@ class Multipath:
 
     def next_timeout(self) -> float:
         """When handle_timeout is due; infinity for never."""
-        deadline = self.timers.next_timeout()
+        return min(self.next_common_timeout(), self.timers.next_timeout())
+
+    def next_common_timeout(self) -> float:
+        """The same, without the deadlines of the single paths."""
+        deadline = self.paths.grace_deadline
         if self.nat is None:
             return deadline
         probe = self.nat.next_timeout()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
+from iroh.quic.mtud import BASE_MTU
 from iroh.quic.path_recovery import PROBES, PathRecovery
 from iroh.quic.reordering import Reordering, covers
 from iroh.quic.sent import Part, SentRun, Slice, StreamSink, Token, tell
@@ -163,7 +164,9 @@ class Recovery:
         """
         largest = ranges[0][1]
         skipped = self._skipped
-        if largest >= self.next or (skipped and covers(ranges, skipped[-1]) >= 0):
+        if largest >= self.next or (
+            skipped and ranges[-1][0] <= skipped[-1] and covers(ranges, skipped[-1]) >= 0
+        ):
             raise PeerError(PROTOCOL_VIOLATION, _UNSENT)
         advanced = largest > self.largest_acked
         if advanced:
@@ -253,8 +256,11 @@ class Recovery:
         if advanced and size and newest.last == self.largest_acked:
             if not rtt.sampled:
                 path.first_sample = now
-            capped = min(delay, path.peer_max_ack_delay) if self.data else 0.0
-            rtt.update(now - newest.time, capped)
+            if not self.data:
+                delay = 0.0
+            elif delay > path.peer_max_ack_delay:
+                delay = path.peer_max_ack_delay
+            rtt.update(now - newest.time, delay)
         if fresh:
             congestion.on_ack(fresh, newest.time, now, rtt, path.app_limited)
         if self.data:
@@ -272,7 +278,7 @@ class Recovery:
             if run.mtu_probe:
                 mtud.on_probe_acked(run.last)
                 self.path.congestion.on_mtu(mtud.mtu)
-            elif run.size != mtud.mtu or newest.size != mtud.mtu:
+            elif run.size >= BASE_MTU and (run.size != mtud.mtu or newest.size != mtud.mtu):
                 mtud.on_acked(run.last, run.size)
 
     def _check_ecn(self, marked: int, ecn: EcnCounts | None, sent: float, now: float) -> None:

@@ -39,10 +39,13 @@ class Timers:
                     due = at
                 if asked < path.acks.deadline < due:
                     due = path.acks.deadline
+                at = path.next_deadline()
+                if at < due:
+                    due = at
             for level in p.levels.values():
                 if asked < level.acks.deadline < due:
                     due = level.acks.deadline
-            at = p.mp.next_timeout()
+            at = p.mp.next_common_timeout()
             if at < due:
                 due = at
         return None if due == NEVER else due

@@ -58,6 +58,11 @@ class SendBuffer:
 
     def cut(self, start: int, stop: int, size: int) -> list[Piece]:
         """Give start..stop in pieces of `size`, the last perhaps shorter. All of it is held."""
+        tail = self._tail
+        if tail and stop - start <= size:
+            at = start - self.stop + len(tail)
+            if at >= 0:  # small writes that fit one packet need not become a chunk
+                return [bytes(tail[at : at + stop - start])]
         pieces: list[Piece] = []
         while start < stop:
             if not self._view_start <= start < self._view_stop:
@@ -78,6 +83,10 @@ class SendBuffer:
 
     def release(self, offset: int) -> None:
         """Forget chunks that end at or before `offset`."""
+        if offset >= self.stop and self._tail:
+            self._tail.clear()
+        if not self._starts:
+            return
         starts, head = self._starts, self._head
         count = len(starts)
         while head + 1 < count and starts[head + 1] <= offset:

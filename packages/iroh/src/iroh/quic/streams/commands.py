@@ -63,7 +63,7 @@ class StreamCommands(StreamTable):
 
     def read(self, stream_id: int, limit: int) -> bytes | None:
         """Take bytes: b"" for none yet, None at the end. Raises StreamReset, StreamGone."""
-        half = self._find_receiver(stream_id)
+        half = self._receivers.get(stream_id) or self._find_receiver(stream_id)
         try:
             data = half.read(limit)
         except StreamReset:
@@ -72,7 +72,8 @@ class StreamCommands(StreamTable):
         if data:
             if half.is_due():
                 self.control.want(control.MAX_STREAM_DATA, stream_id)
-            self._check_window()
+            if self._intake.is_due():
+                self.control.want(control.MAX_DATA)
         elif data is None:
             self._forget_receiver(stream_id)
         return data

@@ -189,9 +189,12 @@ class RecvHalf:
 
     def is_due(self) -> bool:
         """Whether MAX_STREAM_DATA has to be sent: enough was read, and the peer has more."""
-        return self.state == RECV and self.limit() - self.announced >= max(
-            1, self.window // WINDOW_SHARE
-        )
+        if self.state != RECV:
+            return False
+        ahead = self.read_offset + self.window - self.announced
+        if ahead <= 0 or ahead < self.window // WINDOW_SHARE:
+            return False
+        return self.limit() > self.announced
 
     # -- inside ----------------------------------------------------------------------------------
 
