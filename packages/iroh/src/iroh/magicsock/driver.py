@@ -59,25 +59,26 @@ class ConnectionDriver:
 
     async def open_stream(self, bidirectional: bool) -> int:
         """Open a stream, waiting for the peer to allow one more. Raises ConnectionGone."""
-        inbox, key = self.inbox, ("streams", bidirectional)
+        inbox = self.inbox
         while True:
-            inbox.check()
+            if inbox.close_reason is not None:
+                inbox.check()
             stream_id = self.connection.open_stream(bidirectional)
             if stream_id is not None:
                 inbox.senders[stream_id] = SenderEnd()
-                inbox.waiters.wake(key, 1)
                 return stream_id
             self.schedule()  # a STREAMS_BLOCKED frame may want to leave
-            await inbox.waiters.wait(key)
+            await inbox.waiters.wait(("streams", bidirectional))
 
     def release(self, sender_id: int | None, last_act: Callable[[], None] | None) -> None:
         """Let go of a stream's half. Called by the garbage collector, maybe from any thread."""
-        self.host.call_from_anywhere(self._released, sender_id, last_act)
-
-    def _released(self, sender_id: int | None, last_act: Callable[[], None] | None) -> None:
         if sender_id is not None:
-            self.inbox.senders.pop(sender_id, None)
-        if last_act is not None and self.inbox.close_reason is None:
+            self.inbox.senders.pop(sender_id, None)  # one step, in whatever thread
+        if last_act is not None:
+            self.host.call_from_anywhere(self._released, last_act)
+
+    def _released(self, last_act: Callable[[], None]) -> None:
+        if self.inbox.close_reason is None:
             last_act()
 
     def close(self, code: int, reason: bytes) -> None:

@@ -21,8 +21,6 @@ from iroh_base.watch import FutureLike
 
 MAX_DATAGRAMS = 16_384
 """Received datagrams that wait to be read, whatever their size: empty ones take memory, too."""
-OPENERS = 64
-"""Coroutines woken at once when streams may be opened; each that succeeds wakes one more."""
 
 
 class SenderEnd:
@@ -181,7 +179,8 @@ class Inbox:
         self.waiters.wake(("write", event.stream_id))
 
     def _on_streams(self, event: ev.StreamsAvailable) -> None:
-        self.waiters.wake(("streams", event.bidirectional), OPENERS)
+        # One more than can succeed: it asks again, so that we are told again.
+        self.waiters.wake(("streams", event.bidirectional), event.count + 1)
 
     def _on_datagram(self, event: ev.DatagramReceived) -> None:
         self._datagrams.append(event.data)

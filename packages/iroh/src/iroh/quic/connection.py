@@ -128,7 +128,9 @@ class Connection(Commands):
     def events(self) -> list[Event]:
         """Give and forget what happened since the last call."""
         p = self._p
-        if not (p.events or p.mp.has_events()) and p.qlog is None:
+        mp, nat = p.mp, p.mp.nat
+        told = p.events or mp.paths.events or mp.observed.events
+        if not (told or p.qlog or (nat is not None and nat.events)):
             return []
         taken = p.events.copy()
         p.events.clear()

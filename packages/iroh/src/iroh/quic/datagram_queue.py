@@ -30,20 +30,21 @@ class DatagramQueue:
     config: the sizes of both queues, bytes. A receive buffer of 0: we take no datagrams.
     events: where DatagramReceived is appended; who drains it clears it in place.
     dropped_sent, dropped_received: how many gave way.
+    outgoing: what waits to be sent, the oldest first; only to be looked at.
     """
 
     __slots__ = (
         "_events",
         "_last",
         "_last_at",
-        "_outgoing",
-        "_outgoing_used",
         "_peer_limit",
         "_receive_size",
         "_received",
         "_send_size",
+        "_used",
         "dropped_received",
         "dropped_sent",
+        "outgoing",
     )
 
     def __init__(self, config: TransportConfig, events: list[Event]) -> None:
@@ -52,8 +53,8 @@ class DatagramQueue:
         self._send_size = config.datagram_send_buffer_size
         self._receive_size = config.datagram_receive_buffer_size
         self._peer_limit = 0
-        self._outgoing: deque[bytes] = deque()
-        self._outgoing_used = 0
+        self.outgoing: deque[bytes] = deque()
+        self._used = 0
         self._events = events
         self._received = 0  # charged for datagrams in `events`
         self._last: Event | None = None  # the newest of them, and its place
@@ -67,7 +68,7 @@ class DatagramQueue:
 
     def __bool__(self) -> bool:
         """Whether `take` may have something."""
-        return bool(self._outgoing)
+        return bool(self.outgoing)
 
     def max_size(self, room: int) -> int | None:
         """Give the largest datagram for a packet with `room` bytes of payload.
@@ -80,7 +81,7 @@ class DatagramQueue:
 
     def space(self) -> int:
         """Bytes of one datagram that could be queued without dropping another."""
-        return max(0, self._send_size - self._outgoing_used - COST)
+        return max(0, self._send_size - self._used - COST)
 
     def send(self, data: bytes, room: int) -> None:
         """Queue one; the oldest give way. room: as for `max_size`.
@@ -92,15 +93,11 @@ class DatagramQueue:
             raise DatagramUnsupported("datagrams not supported by peer")
         if len(data) > min(limit, self._send_size - COST):
             raise DatagramTooLarge("datagram too large")
-        self._outgoing.append(bytes(data))
-        self._outgoing_used += len(data) + COST
-        while self._outgoing_used > self._send_size:
+        self.outgoing.append(bytes(data))
+        self._used += len(data) + COST
+        while self._used > self._send_size:
             self._pop()
             self.dropped_sent += 1
-
-    def is_crowd(self) -> bool:
-        """Whether `take_run` may have something."""
-        return len(self._outgoing) > 1
 
     def take_run(self, count: int, room: int) -> list[bytes]:
         """Take the payloads of up to `count` packets with `room` bytes each, the oldest first.
@@ -121,7 +118,7 @@ class DatagramQueue:
     def _fitting(self, room: int) -> tuple[int, int]:
         """How many of the oldest fit into one packet, and the bytes of their frames."""
         number = used = 0
-        for data in self._outgoing:
+        for data in self.outgoing:
             needed = frame_size(len(data))
             if used + needed > room:
                 break
@@ -135,8 +132,8 @@ class DatagramQueue:
         largest: the room of an empty packet. What would not even fit there, because the path or
         the connection id has changed since, is dropped.
         """
-        while self._outgoing:
-            needed = len(self._outgoing[0]) + OVERHEAD
+        while self.outgoing:
+            needed = len(self.outgoing[0]) + OVERHEAD
             if needed <= room:
                 return self._pop()
             if needed <= largest:
@@ -178,6 +175,6 @@ class DatagramQueue:
                 return
 
     def _pop(self) -> bytes:
-        data = self._outgoing.popleft()
-        self._outgoing_used -= len(data) + COST
+        data = self.outgoing.popleft()
+        self._used -= len(data) + COST
         return data

@@ -4,7 +4,7 @@ An event never carries stream data: it says that `Connection.read` has something
 that does not read holds the peer back by flow control.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from iroh.quic.errors import CloseReason
 
@@ -70,9 +70,13 @@ class StreamStoppedByPeer(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamsAvailable(Event):
-    """`open_stream` may succeed again after it had returned None."""
+    """`open_stream` may succeed again after it had returned None.
+
+    count: how often, as things are now.
+    """
 
     bidirectional: bool
+    count: int = field(default=1 << 60, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

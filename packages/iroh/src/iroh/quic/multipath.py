@@ -288,11 +288,6 @@ class Multipath:
             self.nat.handle_timeout(now)
         self.timers.handle_timeout(now)
 
-    def has_events(self) -> bool:
-        """Say whether `take_events` gives something."""
-        nat = self.nat
-        return bool(self.paths.events or self.observed.events or (nat is not None and nat.events))
-
     def take_events(self) -> list[Event]:
         """Give and forget what happened, oldest first within each part."""
         events: list[Event] = []

@@ -32,6 +32,7 @@ from iroh.quic.frames import (
 from iroh.quic.levels import Level
 from iroh.quic.path import AMPLIFICATION
 from iroh.quic.probes import Probe
+from iroh.quic.streams.send import SendHalf
 
 if TYPE_CHECKING:
     from iroh.quic.parts import Parts
@@ -79,7 +80,7 @@ class Transmitter:
         else:
             if p.keys.sent >= p.update_after and p.confirmed and not p.keys.update():
                 p.keys.check_limit()
-            for probe in p.mp.take_probes(now):
+            for probe in p.mp.prober.take(now):
                 self._send_probe(probe, out, now)
             best = p.choice.best()  # before Connected only a server that answers early data
             for path in paths:
@@ -274,33 +275,34 @@ class Transmitter:
         if cid is None:
             return
         shared, mtu = path.recovery.path, path.mtud.mtu
-        overhead = build.short_overhead(cid)
-        outlet = p.streams.outlet
+        full = mtu - 1 - len(cid) - build.RUN_PN - build.TAG_LENGTH
+        outlet, datagrams = p.streams.outlet, p.datagrams.outgoing
         while True:
-            # First: it may find that a limit blocks us, and say so.
-            streams = outlet.peek() is not None
+            half = outlet.peek()  # first: it may find that a limit blocks us, and say so
             has_control = self._has_control()
-            if not (streams or has_control or p.datagrams):
+            if not (half or has_control or datagrams):
                 shared.app_limited = shared.room() >= mtu
                 break
             room = self._room(path, now)
             if room < mtu and (shared.bytes_in_flight or not room):
                 shared.app_limited = False
                 break
-            alone = streams and not (has_control or p.datagrams)
-            if alone and self._send_run(path, cid, room, out, now):
-                continue
-            alone = p.datagrams.is_crowd() and not (streams or has_control or path.acks.is_owed())
-            if alone and self._send_datagrams(path, cid, room, out, now):
-                continue
-            control = self._take_control(mtu - overhead - _ACK_ROOM, now) if has_control else []
-            packet = build.Packet(mtu - overhead)
+            if half is not None:
+                alone = not (has_control or datagrams) and (half.has_lost() or half.pending() > mtu)
+                if alone and self._send_run(path, cid, half, room, out, now):
+                    continue
+            elif len(datagrams) > 1:
+                alone = not (has_control or path.acks.is_owed())
+                if alone and self._send_datagrams(path, cid, room, out, now):
+                    continue
+            control = self._take_control(full - _ACK_ROOM, now) if has_control else []
+            packet = build.Packet(full)
             self._add_ack(packet, path.acks, path.path_id, now)
             self._fill(packet, control)
             if not packet.eliciting and not packet.used:
                 break
             self._seal_out(path, cid, packet, out, now)
-            if packet.room > _NOT_FULL and not p.datagrams:
+            if packet.room > _NOT_FULL and not datagrams:
                 shared.app_limited = shared.room() >= mtu
                 break
         if p.confirmed:
@@ -322,14 +324,19 @@ class Transmitter:
         return int(min(window, paced))
 
     def _send_run(
-        self, path: "Path", cid: bytes, room: int, out: list[Datagrams], now: float
+        self,
+        path: "Path",
+        cid: bytes,
+        half: SendHalf,
+        room: int,
+        out: list[Datagrams],
+        now: float,
     ) -> bool:
         """Send a run of one stream's data, if there is enough of it to fill two packets."""
         p = self._p
         mtu = path.mtud.mtu
         count = min(room // mtu, build.MAX_RUN, MAX_BATCH_BYTES // mtu)
-        half = p.streams.peek_sender()
-        if half is None or p.keys is None or count < 2:
+        if p.keys is None or count < 2:
             return False
         chunk = build.run_chunk(mtu, cid, half.stream_id)
         if not half.has_lost() and half.pending() < 2 * chunk:
@@ -403,7 +410,7 @@ class Transmitter:
         for encoded, part, token in control:
             if not packet.add(encoded, part, token) and part is not None:
                 part.on_lost(token)  # an ACK took its room: the next packet
-        if p.datagrams:
+        if p.datagrams.outgoing:
             while (payload := p.datagrams.take(packet.room, largest)) is not None:
                 packet.add(Datagram(payload).encode())
         outlet = p.streams.outlet

@@ -114,7 +114,7 @@ def test_empty_datagrams_do_not_pile_up():
         queue.receive(b"")
         queue.send(b"", ROOM)
     assert len(events) <= 1000 // COST
-    assert len(queue._outgoing) <= 1000 // COST
+    assert len(queue.outgoing) <= 1000 // COST
 
 
 def test_unasked_for_datagrams_are_a_violation():

@@ -295,7 +295,7 @@ def test_a_tiny_frame_does_not_hold_its_packet():
     packet = bytes(1400)
     half.on_data(0, memoryview(packet)[:10], False)
     half.on_data(20, memoryview(packet)[:10], False)
-    assert type(half._ready[0]) is bytearray
+    assert type(half._ready[0]) is bytes
     assert type(half._fragments._pieces[0]) is bytearray
 
 

@@ -53,10 +53,10 @@ class Stream(Frame):
 def stream_header(stream_id: int, offset: int, length: int, fin: bool) -> bytes:
     """Encode what stands before the data of a STREAM frame with a length."""
     encode = varint.encode
-    kind = 0x0A | (OFF if offset else 0) | fin
     if offset:
-        return b"".join((bytes((kind,)), encode(stream_id), encode(offset), encode(length)))
-    return b"".join((bytes((kind,)), encode(stream_id), encode(length)))
+        kind = 0x0E | fin
+        return b"%c%b%b%b" % (kind, encode(stream_id), encode(offset), encode(length))
+    return b"%c%b%b" % (0x0A | fin, encode(stream_id), encode(length))
 
 
 class ResetStream(Frame):

@@ -123,15 +123,22 @@ class RecvHalf:
         data: bytes, or a view of bytes that nobody changes. Raises PeerError.
         """
         size = len(data)
-        if self._plain and offset == self._next and size >= _KEPT and not fin:
+        if self._plain and offset == self._next:
             stop = offset + size
             intake = self._intake
             received = intake.received + size
             if stop <= self.announced and received <= intake.announced:
                 intake.received = received
                 self._next = self.highest = stop
-                self._ready.append(data)
-                return True
+                if size >= _KEPT:
+                    self._ready.append(data)
+                elif size:
+                    self._join(data)
+                if fin:
+                    self.final_size = stop
+                    self._move(FIN)
+                    self._move(COMPLETE)
+                return fin or size > 0
         return self._on_any_data(offset, data, fin)
 
     def on_reset(self, code: int, final_size: int) -> bool:
@@ -262,12 +269,19 @@ class RecvHalf:
         self._next += size
         if size >= _KEPT:
             self._ready.append(data)
-            return
-        last = self._ready[-1] if self._ready else None
+        else:
+            self._join(data)
+
+    def _join(self, data: Buffer | bytearray) -> None:
+        """Append a small piece to the one before it, if that is small, too."""
+        ready = self._ready
+        last = ready[-1] if ready else None
         if type(last) is bytearray and len(last) < _JOINED:
             last += data
+        elif type(last) is bytes and len(last) < _KEPT:
+            ready[-1] = bytearray(last) + data
         else:
-            self._ready.append(bytearray(data))
+            ready.append(bytes(data))
 
     def _take_all(self) -> bytes:
         ready = self._ready

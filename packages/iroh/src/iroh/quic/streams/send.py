@@ -46,6 +46,9 @@ TRANSITIONS = {
 }
 """What is not here does nothing, or is refused."""
 
+_NONE = Ranges()
+"""For all halves that have no gaps, as hardly any ever has; never added to."""
+
 
 class SendHalf:
     """Holds written bytes until they are acknowledged.
@@ -89,8 +92,8 @@ class SendHalf:
         self._outlet = outlet
         self._buffer = SendBuffer()
         self._start = 0
-        self._acked = Ranges()  # behind _start
-        self._lost = Ranges()
+        self._acked = _NONE  # behind _start; a set of its own once there is something in it
+        self._lost = _NONE
         self._fin = -1  # the final size, once finished
         self._fin_pending = False
         self._fin_acked = False
@@ -139,8 +142,7 @@ class SendHalf:
         outlet.held -= self.held()
         self._buffer.clear()
         self._buffer.stop = self._start = self.next
-        self._lost.clear()
-        self._acked.clear()
+        self._lost = self._acked = _NONE
         self._fin = -1
         self._fin_pending = False
         outlet.wake_writers()
@@ -243,6 +245,7 @@ class SendHalf:
             if self._lost:
                 self._lost.subtract(offset, stop)
             if offset > self._start:
+                self._acked = self._acked or Ranges()
                 self._acked.add(offset, stop)
             elif stop > self._start:
                 self._advance(stop)
@@ -259,6 +262,7 @@ class SendHalf:
         start = max(offset, self._start)
         stop = min(offset + length, self.next)
         if start < stop:
+            self._lost = self._lost or Ranges()
             if self._acked:
                 for gap in self._acked.gaps(start, stop):
                     self._lost.add(*gap)
@@ -280,8 +284,7 @@ class SendHalf:
     def rewind(self) -> None:
         """Send everything again from the start: the peer has thrown all of it away."""
         self.next = self._start
-        self._lost.clear()
-        self._acked.clear()
+        self._lost = self._acked = _NONE
         self.blocked_at = -1
         self._fin_pending = self._fin >= 0
         self._fin_acked = False

@@ -173,7 +173,7 @@ class StreamTable:
         ids = self._local[which]
         if ids.wanted and ids.opened < ids.limit:
             ids.wanted = False
-            self._events.append(StreamsAvailable(not which))
+            self._events.append(StreamsAvailable(not which, ids.limit - ids.opened))
         if not (has_initial or self._has_waiting):
             return
         initial = self._initial[1 + which]
