@@ -29,6 +29,7 @@ from iroh.quic.frames import (
     ImmediateAck,
     Ping,
 )
+from iroh.quic.keys import TAG_LENGTH
 from iroh.quic.levels import Level
 from iroh.quic.path import AMPLIFICATION
 from iroh.quic.probes import Probe
@@ -275,7 +276,7 @@ class Transmitter:
         if cid is None:
             return
         shared, mtu = path.recovery.path, path.mtud.mtu
-        full = mtu - 1 - len(cid) - build.RUN_PN - build.TAG_LENGTH
+        full = mtu - 1 - len(cid) - build.RUN_PN - TAG_LENGTH
         outlet, datagrams = p.streams.outlet, p.datagrams.outgoing
         while True:
             half = outlet.peek()  # first: it may find that a limit blocks us, and say so
