@@ -294,7 +294,7 @@ class Transmitter:
                     continue
             elif len(datagrams) > 1:
                 alone = not (has_control or path.acks.is_owed())
-                if alone and self._send_datagrams(path, cid, room, out, now):
+                if alone and self._send_run(path, cid, None, room, out, now):
                     continue
             control = self._take_control(full - _ACK_ROOM, now) if has_control else []
             packet = build.Packet(full)
@@ -328,48 +328,35 @@ class Transmitter:
         self,
         path: "Path",
         cid: bytes,
-        half: SendHalf,
+        half: SendHalf | None,
         room: int,
         out: list[Datagrams],
         now: float,
     ) -> bool:
-        """Send a run of one stream's data, if there is enough of it to fill two packets."""
-        p = self._p
-        mtu = path.mtud.mtu
-        count = min(room // mtu, build.MAX_RUN, MAX_BATCH_BYTES // mtu)
-        if p.keys is None or count < 2:
-            return False
-        chunk = build.run_chunk(mtu, cid, half.stream_id)
-        if not half.has_lost() and half.pending() < 2 * chunk:
-            return False
-        p.streams.next_sender()
-        offset, pieces, fin = half.take_run(count, chunk)
-        if not pieces:
-            return False
-        ecn = bool(path.recovery.path.ecn)
-        data, size = build.build_run(
-            *(p.keys, path.recovery, path.path_id, cid, (half, half.stream_id)),
-            *((offset, pieces, fin), now, ecn),
-        )
-        self._emit(out, path, data, size, len(pieces), now, eliciting=True, ecn=ecn)
-        return True
-
-    def _send_datagrams(
-        self, path: "Path", cid: bytes, room: int, out: list[Datagrams], now: float
-    ) -> bool:
-        """Send a run of packets of DATAGRAM frames; False when there is nothing to gain by it."""
+        """Send a run of a stream's data, or of datagrams (no half); False: not two packets full."""
         p, mtu = self._p, path.mtud.mtu
         count = min(room // mtu, build.MAX_RUN, MAX_BATCH_BYTES // mtu)
         if p.keys is None or count < 2:
             return False
-        payloads = p.datagrams.take_run(count, mtu - build.short_overhead(cid))
-        if not payloads:
-            return False
         ecn = bool(path.recovery.path.ecn)
-        data, size = build.build_plain_run(
-            *(p.keys, path.recovery, path.path_id, cid, payloads, now, ecn)
-        )
-        self._emit(out, path, data, size, len(payloads), now, eliciting=True, ecn=ecn)
+        way = (p.keys, path.recovery, path.path_id, cid)
+        if half is None:
+            payloads = p.datagrams.take_run(count, mtu - build.short_overhead(cid))
+            if not payloads:
+                return False
+            count = len(payloads)
+            data, size = build.build_plain_run(*way, payloads, now, ecn)
+        else:
+            chunk = build.run_chunk(mtu, cid, half.stream_id)
+            if not half.has_lost() and half.pending() < 2 * chunk:
+                return False
+            p.streams.next_sender()
+            run = half.take_run(count, chunk)
+            count = len(run[1])
+            if not count:
+                return False
+            data, size = build.build_run(*way, (half, half.stream_id), run, now, ecn)
+        self._emit(out, path, data, size, count, now, eliciting=True, ecn=ecn)
         return True
 
     def _has_control(self) -> bool:
