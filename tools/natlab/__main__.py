@@ -20,7 +20,7 @@ from natlab.case import Case
 from natlab.lab import sweep
 from natlab.ledger import PAIRS, Ledger
 from natlab.report import Report
-from natlab.runner import Runner
+from natlab.runner import Result, Runner
 from natlab.scenarios import disturb, matrix, upstream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,8 +83,13 @@ async def run(asked: argparse.Namespace) -> Report | None:
     cases = chosen(asked)
     everyone = PAIRS if asked.full or asked.k else PAIRS[:-1]
     pairs = asked.pairs.split(",") if asked.pairs else list(everyone)
-    runner = Runner(asked.jobs, verbose=asked.verbose)
     ledger = Ledger.read(asked.results)
+
+    def keep(result: Result) -> None:
+        ledger.add([result], 0, runner.proofs)
+        ledger.write(asked.results)
+
+    runner = Runner(asked.jobs, verbose=asked.verbose, keep=keep)
     await runner.run(cases, pairs)
     ledger.add(runner.results, time.monotonic() - start, runner.proofs)
     ledger.write(asked.results)

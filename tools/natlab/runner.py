@@ -7,7 +7,7 @@ nothing beside it, and what counts is noted as "again". Cases that share a lab r
 import asyncio
 import itertools
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,11 @@ class Result:
 class Runner:
     """Runs cases for pairs; at most `jobs` at a time."""
 
-    def __init__(self, jobs: int, *, verbose: bool = False) -> None:
+    def __init__(
+        self, jobs: int, *, verbose: bool = False, keep: Callable[[Result], None] | None = None
+    ) -> None:
+        """keep: told of each result."""
+        self.keep = keep
         self.jobs = jobs
         self.verbose = verbose
         self.results: list[Result] = []
@@ -131,6 +135,8 @@ class Runner:
     def note(self, result: Result) -> None:
         """Keep a result and tell it."""
         self.results.append(result)
+        if self.keep is not None:
+            self.keep(result)
         case = result.case
         if result.ok and not self.verbose:
             if len(self.results) % EVERY == 0:
