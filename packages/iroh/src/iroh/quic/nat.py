@@ -90,11 +90,17 @@ class NatTraversal:
     # -- our addresses -------------------------------------------------------------------------
 
     def set_local(self, addrs: Iterable[SocketAddr]) -> list[SocketAddr]:
-        """Replace our candidates, and say which did not fit under the peer's limit."""
-        wanted = dict.fromkeys(addr for addr in map(canonical, addrs) if addr is not None)
+        """Replace our candidates, and say which did not fit under the peer's limit.
+
+        The most useful come first: those that do not fit are the last, and they make room.
+        """
+        wanted = list(dict.fromkeys(a for a in map(canonical, addrs) if a is not None))
+        wanted, left = wanted[: self._local_limit], wanted[self._local_limit :]
         for addr in [addr for addr in self._local if addr not in wanted]:
             self.remove_local(addr)
-        return [addr for addr in wanted if not self._add_local(addr)]
+        for addr in wanted:
+            self._add_local(addr)
+        return left
 
     def add_local(self, addr: SocketAddr) -> None:
         """Add a candidate; the server tells it at once. Raises NatTraversalError at the limit."""

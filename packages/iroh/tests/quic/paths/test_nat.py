@@ -96,6 +96,15 @@ def test_no_more_candidates_than_the_peer_takes():
     assert nat.local_candidates() == [B, C]
 
 
+def test_a_better_candidate_takes_the_place_of_the_last():
+    nat = make(False, local_limit=2)
+    assert nat.set_local([A, B]) == []
+    frames(nat)
+    assert nat.set_local([C, A, B]) == [B]
+    assert frames(nat) == [RemoveAddress(1), AddAddress(2, C)]
+    assert set(nat.local_candidates()) == {A, C}
+
+
 def test_candidates_are_canonical():
     nat = make(True)
     nat.add_local(SocketAddr("::ffff:203.0.113.1", 1))
