@@ -33,6 +33,8 @@ TOGETHER = {"IROH_SIBLINGS": "index"}
 
 RUST_PEER = "iroh==1.2.0"
 """n0's bindings (Rust iroh 1.4.1). Same import name as ours, hence never in one environment."""
+RUST_RELAY = "iroh-relay@1.4.1"
+"""The crate with the Rust relay; tools/rust_peer names the crates that it is built of."""
 TEST = (
     "acme>=5",
     "aiohttp-socks>=0.10",
@@ -173,11 +175,40 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Every feature against real Rust endpoints; `-- --write` renews COMPATIBILITY.md."""
+    """Every feature against real Rust endpoints; `-- --write` renews COMPATIBILITY.md.
+
+    With `--rust-relay` also each relay with each client, which builds Rust programs the first time.
+    """
     rust = rust_python(session)
     install_workspace(session, *TEST)
     env = {"IROH_RUST_PYTHON": str(rust)}
+    if "--rust-relay" in session.posargs:
+        env |= rust_programs(session)
     session.run("pytest", "tools/interop", *session.posargs, env=env)
+
+
+def rust_programs(session: nox.Session) -> dict[str, str]:
+    """Build the Rust relay and tools/rust_peer outside of the repository: about 10 minutes, once.
+
+    Programs that the environment names are taken instead. Where there is no cargo, the tests that
+    need them say so.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "iroh-python-interop")
+    release = home / "target" / "release"
+    built = {
+        "IROH_RUST_RELAY": home / "bin/iroh-relay",
+        "IROH_RUST_PEER": release / "iroh-rust-peer",
+    }
+    relay = ("install", "--locked", "--root", str(home), "--features", "server", RUST_RELAY)
+    peer = ("build", "--release", "--manifest-path", "tools/rust_peer/Cargo.toml")
+    env, given = {"CARGO_TARGET_DIR": str(home / "target")}, {}
+    for (name, path), arguments in zip(built.items(), (relay, peer), strict=True):
+        if name not in os.environ and shutil.which("cargo"):
+            session.run("cargo", *arguments, env=env, external=True)
+        found = os.environ.get(name) or str(path)
+        if Path(found).is_file():
+            given[name] = found
+    return given
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import os
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from interop import results, servers
+from interop import relays, results, servers
 from interop.peer import NotProven, Peer, rust_python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +74,7 @@ async def relay() -> AsyncIterator[servers.Server]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of this session."""
     parser.addoption("--write", action="store_true", help="renew COMPATIBILITY.md when all passed")
+    parser.addoption("--rust-relay", action="store_true", help="also the Rust relay and client")
     parser.addoption("--long", action="store_true", help="also what takes minutes or a gigabyte")
 
 
@@ -81,6 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[COLLECTED] = []
     config.stash[FILES] = set()
     config.addinivalue_line("markers", "long: only with --long")
+    config.addinivalue_line("markers", "rust_relay: only with --rust-relay, and Rust programs")
     try:
         rust_python()
     except NotProven as error:
@@ -90,11 +93,25 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes long, unless asked for."""
     config.stash[FILES] = {item.path for item in items}
+    missing = missing_rust(config)
+    for item in items:
+        if missing and item.get_closest_marker("rust_relay"):
+            item.add_marker(pytest.mark.skip(missing))
     if config.getoption("--long"):
         return
     left_out = [item for item in items if item.get_closest_marker("long")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+def missing_rust(config: pytest.Config) -> str:
+    """Say why the Rust relay and the Rust client cannot take part; empty if they can."""
+    if not config.getoption("--rust-relay"):
+        return "not asked for: nox -s interop -- --rust-relay"
+    missing = [
+        name for name in (relays.RELAY_VARIABLE, relays.PEER_VARIABLE) if not os.environ.get(name)
+    ]
+    return f"no Rust toolchain built them: {' '.join(missing)}" if missing else ""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -139,6 +156,9 @@ def pytest_terminal_summary(
     terminalreporter.section("interop")
     for line in results.terminal(collected):
         terminalreporter.write_line(line)
+    skipped = sum(result.outcome == "skipped" for result in collected)
+    if skipped and (missing := missing_rust(config)):
+        terminalreporter.write_line(f"SKIPPED {skipped}: the Rust relay: {missing}", yellow=True)
     if not config.getoption("--write"):
         return
     files = set(Path(__file__).parent.glob("test_*.py"))

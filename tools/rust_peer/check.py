@@ -113,11 +113,11 @@ async def until_open(port: int) -> None:
 # -- endpoints ---------------------------------------------------------------------------------
 
 
-async def our_endpoint(certificates: SelfSigned, relays: Sequence[Where]) -> Told:
+async def our_endpoint(roots: bytes, relays: Sequence[Where]) -> Told:
     relay_map = RelayMap(RelayConfig(url=r.url, quic_port=r.quic) for r in relays)
     settings = {
         "relay_mode": RelayMode.custom(relay_map),
-        "ca_tls_config": CaTlsConfig.custom_roots(certificates.chain_pem),
+        "ca_tls_config": CaTlsConfig.custom_roots(roots),
     }
     start = time.perf_counter()
     async with asyncio.timeout(PATIENCE), Endpoint.bind(presets.Minimal, **settings) as endpoint:
@@ -130,13 +130,13 @@ async def our_endpoint(certificates: SelfSigned, relays: Sequence[Where]) -> Tol
         return Told(seconds, right, min(latencies, default=None))
 
 
-async def rust_endpoint(program: str, certificates: SelfSigned, relays: Sequence[Where]) -> Told:
-    with tempfile.NamedTemporaryFile() as roots:
-        roots.write(certificates.chain_pem)
-        roots.flush()
+async def rust_endpoint(program: str, roots: bytes, relays: Sequence[Where]) -> Told:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(roots)
+        file.flush()
         wanted = [f"{relay.url}={relay.quic}" for relay in relays]
         process = await asyncio.create_subprocess_exec(
-            program, "net-report", roots.name, *wanted, stdout=asyncio.subprocess.PIPE
+            program, "net-report", file.name, *wanted, stdout=asyncio.subprocess.PIPE
         )
         async with asyncio.timeout(PATIENCE):
             out, _ = await process.communicate()
@@ -168,9 +168,9 @@ async def main(options: argparse.Namespace) -> int:
                 ]
                 for kind in ("ours", "Rust"):
                     told = [
-                        await our_endpoint(certificates, relays)
+                        await our_endpoint(certificates.chain_pem, relays)
                         if kind == "ours"
-                        else await rust_endpoint(options.peer, certificates, relays)
+                        else await rust_endpoint(options.peer, certificates.chain_pem, relays)
                         for _ in range(options.rounds)
                     ]
                     best = min(told, key=lambda one: one.seconds)

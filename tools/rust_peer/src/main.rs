@@ -1,5 +1,5 @@
-//! A Rust endpoint that believes an own authority, and says what it learns from relays; or one over
-//! a custom transport (unix.rs).
+//! A Rust endpoint that believes an own authority, and says what it learns from relays; a Rust relay
+//! client (relay.rs); or an endpoint over a custom transport (unix.rs).
 //!
 //!     iroh-rust-peer net-report ROOTS.pem URL=QUIC_PORT [URL=QUIC_PORT ...]
 //!
@@ -16,9 +16,10 @@ use iroh::{
 };
 use rustls_pki_types::{pem::PemObject, CertificateDer};
 
+mod relay;
 mod unix;
 
-fn relay(text: &str) -> RelayConfig {
+fn relay_config(text: &str) -> RelayConfig {
     let (url, port) = text.rsplit_once('=').expect("URL=QUIC_PORT");
     let url: RelayUrl = url.parse().expect("a relay URL");
     let mut config = RelayConfig::new(url.clone(), None);
@@ -37,9 +38,15 @@ async fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["net-report", ..] => net_report(args.into_iter().skip(1)).await,
+        ["relay-client", ca, url, secret, ref token @ ..] => {
+            relay::client(ca, url, secret, token.first().copied()).await
+        }
+        ["relay-endpoint", ca, url, ref token @ ..] => {
+            relay::endpoint(ca, url, token.first().copied()).await
+        }
         ["unix-serve", path] => unix::serve(path).await,
         ["unix-dial", path, id, peer] => unix::dial(path, id, peer).await,
-        _ => panic!("see the tops of main.rs and unix.rs"),
+        _ => panic!("see the tops of main.rs, relay.rs and unix.rs"),
     }
 }
 
@@ -50,7 +57,7 @@ async fn net_report(mut args: impl Iterator<Item = String>) {
         .expect("PEM certificates");
     let map = RelayMap::empty();
     for text in args {
-        let config = relay(&text);
+        let config = relay_config(&text);
         map.insert(config.url.clone(), config.into());
     }
     let start = Instant::now();
