@@ -46,6 +46,7 @@ class Path:
     remote_available: the peer's status, None while it told none. *_status_seq: of the frames.
     bytes_received, bytes_sent: since the path has this address, for the 3x limit.
     generation: grows when the path migrates; tells packets to the old address apart.
+    answered: when a PATH_CHALLENGE was answered last, -inf for never: it passes both ways.
     wants_ping: send PING or IMMEDIATE_ACK on this path (the connection clears it).
     idle_timeout, keep_alive: seconds, None for never.
     report_due, observed: see observed.py.
@@ -59,6 +60,7 @@ class Path:
         "abandon_code",
         "abandon_reason",
         "acks",
+        "answered",
         "available",
         "bytes_received",
         "bytes_sent",
@@ -106,6 +108,7 @@ class Path:
         self.limited = limited
         self.bytes_received = self.bytes_sent = 0
         self.generation = 0
+        self.answered = float("-inf")
         self.challenges = Challenges()
         self.responses = Responses()
         self.previous: Previous | None = None

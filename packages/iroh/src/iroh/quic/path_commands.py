@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from iroh.quic.challenges import NEVER
 from iroh.quic.datagrams import Address
 from iroh.quic.frames.multipath import APPLICATION_ABANDON
 from iroh.quic.network_change import on_network_change
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from iroh.quic.nat import NatTraversal
     from iroh.quic.parts import Parts
 
+CHALLENGE_TRIES = 2
+"""Challenges that `challenge` sends before it may be called again."""
+
 
 @dataclass(frozen=True, slots=True)
 class PathView:
@@ -27,7 +31,8 @@ class PathView:
 
     established: the peer answered on it. available: our own status, False for backup.
     local: our address, None while unknown. rtt: smoothed, seconds.
-    unanswered: probe timeouts in a row without an answer.
+    unanswered: probe timeouts in a row without an answer. answered: when a challenge was answered
+        last; an ACK may be lost on its way over another path, but this answer comes by the same.
     """
 
     path_id: int
@@ -37,6 +42,7 @@ class PathView:
     available: bool
     rtt: float
     unanswered: int
+    answered: float = float("-inf")
 
 
 class PathCommands:
@@ -72,6 +78,16 @@ class PathCommands:
     def ping(self, path_id: int) -> None:
         """Make the peer answer on one path: a path that is dead shows itself. Raises PathGone."""
         self._p.paths.live(path_id).wants_ping = True
+
+    def challenge(self, path_id: int) -> None:
+        """Find out whether a proven path still passes both ways: see PathView.answered.
+
+        Does nothing while it is being found out. Raises PathGone.
+        """
+        path = self._p.paths.live(path_id)
+        challenges = path.challenges
+        if path.validated and not challenges.due and challenges.deadline == NEVER:
+            challenges.want(CHALLENGE_TRIES)
 
     def send_elsewhere(self, path_id: int) -> None:
         """Send again on other paths what is in flight on this one, which stays. Raises PathGone.
@@ -157,4 +173,5 @@ def _view(path: Path) -> PathView:
         path.available,
         shared.rtt.smoothed,
         shared.pto_count,
+        path.answered,
     )

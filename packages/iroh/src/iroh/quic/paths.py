@@ -246,6 +246,7 @@ class PathTable:
             if answer is None:
                 continue
             sent, padded = answer
+            path.answered = now
             self._owner.path_answered(path, now - sent)
             self.prove(path, now)
             if not padded:

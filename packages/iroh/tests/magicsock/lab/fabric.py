@@ -89,15 +89,17 @@ class Fabric:
         """What the relay says who sent it: an honest one tells the truth."""
         self._nats: dict[str, Nat] = {}
         self._hosts: dict[str, Callable[[Datagrams], None]] = {}
-        self._relayed: dict[bytes, Callable[[bytes, Datagrams], None]] = {}
+        self._relayed: dict[bytes, tuple[str, Callable[[bytes, Datagrams], None]]] = {}
         self._loop = asyncio.get_running_loop()
 
     def attach(self, nat: Nat, deliver: Callable[[Datagrams], None]) -> None:
         self._nats[nat.public_ip] = nat
         self._hosts[nat.public_ip] = deliver
 
-    def attach_relayed(self, endpoint: bytes, deliver: Callable[[bytes, Datagrams], None]) -> None:
-        self._relayed[endpoint] = deliver
+    def attach_relayed(
+        self, endpoint: bytes, public_ip: str, deliver: Callable[[bytes, Datagrams], None]
+    ) -> None:
+        self._relayed[endpoint] = (public_ip, deliver)
 
     def send(self, nat: Nat, batch: Datagrams) -> None:
         """Send from the host behind a NAT."""
@@ -118,8 +120,9 @@ class Fabric:
 
     def relay(self, source: bytes, public_ip: str, dest: bytes, batch: Datagrams) -> None:
         """Send from one endpoint to another over the relay."""
-        deliver = self._relayed.get(dest)
-        if deliver is None or self.relay_is_down or public_ip in self.down:
+        dest_ip, deliver = self._relayed.get(dest, ("", None))
+        is_down = self.relay_is_down or not {public_ip, dest_ip}.isdisjoint(self.down)
+        if is_down or deliver is None:
             self.fates["not relayed"] += len(batch)
             return
         self.fates["relayed"] += len(batch)

@@ -63,7 +63,7 @@ class Relay:
         self.nat, self.fabric, self.key, self.mapped = nat, fabric, key.to_bytes(), mapped
         self.deliver = deliver
         self.metrics: Any = None
-        fabric.attach_relayed(self.key, self._arrived)
+        fabric.attach_relayed(self.key, nat.public_ip, self._arrived)
 
     def send(self, batch: Datagrams) -> bool:
         dest = batch.remote.endpoint_id.to_bytes()

@@ -104,7 +104,7 @@ class Commands:
         self.log.append(("open", remote, available))
         return path_id
 
-    def close(self, path_id: int, _now) -> None:
+    def close(self, path_id: int, _now, code: int = 0) -> None:
         if len(self.live) == 1:
             raise LastPath
         self.log.append(("close", path_id))
@@ -135,6 +135,9 @@ class Commands:
 
     def ping(self, path_id: int) -> None:
         self.log.append(("ping", path_id))
+
+    def challenge(self, path_id: int) -> None:
+        self.log.append(("challenge", path_id))
 
     def send_elsewhere(self, path_id: int) -> None:
         self.log.append(("elsewhere", path_id))

@@ -56,14 +56,47 @@ async def test_it_is_pinged_and_taken_again_when_it_answers(net) -> None:
     direct = arrive(connection, net, A)
     hush(connection, direct, 3)
     net.clock.advance(5)
-    assert 3 <= len(commands_of(connection).said("ping")) <= 6
-    assert set(commands_of(connection).said("ping")) == {(direct,)}
+    challenges = commands_of(connection).said("challenge")
+    assert set(challenges) == {(0,), (direct,)}
+    assert len(challenges) <= 2 * 12
     commands_of(connection).change(direct, unanswered=0)
     net.clock.advance(0.5)
     assert net.paths.selected.remote == A
-    pings = len(commands_of(connection).said("ping"))
+    challenges = len(commands_of(connection).said("challenge"))
     net.clock.advance(60)
-    assert len(commands_of(connection).said("ping")) == pings, "nothing is watched any more"
+    assert len(commands_of(connection).said("challenge")) == challenges, "nothing is watched"
+
+
+async def test_the_answer_to_a_challenge_is_enough(net) -> None:
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 3)
+    net.clock.advance(5)
+    assert net.paths.selected.remote == RELAY
+    commands_of(connection).change(direct, answered=net.clock.time())
+    net.clock.advance(0.5)
+    assert net.paths.selected.remote == A
+
+
+async def test_two_timeouts_are_enough_if_nothing_follows(net) -> None:
+    """Challenges put the next probe timeout off."""
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 2)
+    net.clock.advance(1)
+    assert net.paths.selected.remote == A
+    net.clock.advance(0.5)
+    assert net.paths.selected.remote == RELAY
+
+
+async def test_missing_acks_of_a_path_that_answers_do_not_matter(net) -> None:
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 5)
+    for _ in range(10):
+        commands_of(connection).change(direct, answered=net.clock.time())
+        net.clock.advance(0.5)
+    assert net.paths.selected.remote == A
 
 
 async def test_a_suspect_that_is_abandoned_is_forgotten(net) -> None:
@@ -132,7 +165,7 @@ async def test_a_server_without_a_path_pings_and_waits(net) -> None:
     commands = commands_of(connection)
     assert commands.said("open") == []
     assert commands.rounds == 0
-    assert 15 <= len(commands.said("ping")) <= 21
+    assert 15 <= len(commands.said("challenge")) <= 45
     commands.change(0, unanswered=0)
     net.clock.advance(1)
     assert not net.paths.is_suspect
@@ -164,3 +197,41 @@ async def test_what_is_on_its_way_over_a_dead_relay_is_fetched_back(net) -> None
     net.clock.advance(1)
     assert not connection.suspects
     assert not net.paths.is_suspect
+
+
+async def test_a_peer_that_sends_its_acks_over_a_dead_path_is_told(net) -> None:
+    """A Rust peer does so until that path has been silent for 15 s."""
+    connection = net.connect(RELAY, is_client=False)
+    commands, direct = commands_of(connection), arrive(connection, net, A)
+    hush(connection, direct, 3)
+    net.clock.advance(0.5)
+    assert set(commands.said("challenge")) == {(0,), (direct,)}
+    for _ in range(5):  # the relay answers challenges, but no ACK comes
+        hush(connection, 0, 3)
+        commands.change(0, answered=net.clock.time())
+        net.clock.advance(0.5)
+        assert net.paths.selected.remote == RELAY
+    assert commands.said("close") == [(direct,)]
+    assert commands.said("elsewhere")[-1] == (0,), "or the word of it would not get out"
+
+
+async def test_a_path_is_not_given_up_for_one_that_is_dead_too(net) -> None:
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 3)
+    hush(connection, 0, 3)
+    net.clock.advance(10)
+    assert commands_of(connection).said("close") == []
+    assert net.paths.selected.remote == A
+
+
+async def test_a_path_is_not_given_up_while_the_other_is_heard(net) -> None:
+    """The peer follows us to the relay: the direct path may come back as it is."""
+    connection = net.connect(RELAY)
+    direct = arrive(connection, net, A)
+    hush(connection, direct, 3)
+    for _ in range(20):
+        commands_of(connection).change(0, answered=net.clock.time())
+        net.clock.advance(0.5)
+    assert commands_of(connection).said("close") == []
+    assert net.paths.selected.remote == RELAY
