@@ -1,6 +1,7 @@
 """The program as a process: what it prints, how it ends, and that kill -9 loses nothing."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -30,6 +31,8 @@ bind_addr = "127.0.0.1"
 default_soa = "a. b. 0 1 2 3 4"
 default_ttl = 900
 origins = ["."]
+[metrics]
+disabled = true
 """
 
 
@@ -99,9 +102,9 @@ async def test_dev_leaves_nothing_behind(
     ("change", "arguments", "complaint"),
     [
         (("[http]", "[http"), (), "c.toml: not valid TOML"),
-        (("port = 0", 'port = "x"'), (), "c.toml: http.port: expected a whole number"),
-        (("[dns]", "[https]\nport = 1\n[dns]"), (), "c.toml: https: this version has no TLS"),
-        (("a. b. 0 1 2 3 4", "a. b."), (), "dns.default_soa: "),
+        (("port = 0", 'port = "x"'), (), "c.toml:3: http.port: expected a whole number"),
+        (("[dns]", "[https]\nport = 1\n[dns]"), (), "c.toml:5: https: this version has no TLS"),
+        (("a. b. 0 1 2 3 4", "a. b."), (), "c.toml:8: dns.default_soa: "),
         (("", ""), ("--http-bind-addr", "localhost:80"), "--http-bind-addr: 'localhost:80' is no"),
         (("", ""), ("--dns-bind-addr", "127.0.0.1"), "--dns-bind-addr: '127.0.0.1' is no"),
         (("", ""), ("--origin", "a..b"), "dns.origins[0]: 'a..b' is no domain name"),
@@ -138,6 +141,88 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
         f"iroh-dns-server: http: cannot listen on {address}: the port is in use: "
         "stop the other program or choose another port\n"
     )
+
+
+def test_check_names_every_problem_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.toml").write_text(CONFIG)
+    assert cli.main(["check", "c.toml"]) == 0
+    assert capsys.readouterr().out == "c.toml: the server can run with it\n"
+    Path("c.toml").write_text(CONFIG.replace("port = 0", "port = -1").replace("true", "1"))
+    monkeypatch.setenv("IROH_DNS__PKARR_PUT_RATE_LIMIT", "hard")
+    assert cli.main(["check", "c.toml"]) == 1
+    places = [line.split(": ")[:2] for line in capsys.readouterr().out.splitlines()]
+    assert places == [
+        ["IROH_DNS__PKARR_PUT_RATE_LIMIT", "pkarr_put_rate_limit"],
+        ["c.toml:3", "http.port"],
+        ["c.toml:6", "dns.port"],
+        ["c.toml:12", "metrics.disabled"],
+    ]
+    Path("c.toml").write_bytes(b"\xff")
+    assert cli.main(["check", "c.toml"]) == 2
+    assert capsys.readouterr().err == "iroh-dns-server: c.toml: is not UTF-8 text\n"
+
+
+async def test_hangup_reads_the_settings_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    publisher: Callable[[int], Any],
+    query: Callable[..., bytes],
+    ask_udp: Callable[..., Any],
+) -> None:
+    """An origin comes and the rate limit goes; a bad file changes nothing; the log is JSON."""
+    path, who = tmp_path / "c.toml", publisher(1)
+    path.write_text(CONFIG.replace('"."', '"one.example."'))
+    monkeypatch.setenv("IROH_DNS__METRICS", '{ bind_addr = "127.0.0.1:0" }')
+    monkeypatch.setenv("IROH_DNS_LOG", "INFO")
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "-c", str(path), "--data-dir", str(tmp_path / "d"), "--log-format", "json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+            lines = [(await process.stdout.readline()).decode() for _ in range(4)]
+            url, metrics = lines[0].split()[-1], lines[2].split()[-1]
+            host, _, port = lines[1].split()[-1].rpartition(":")
+            ask = query(f"x.{who.z32}.two.example.")
+
+            async def statuses() -> list[int]:
+                found = []
+                for _ in range(3):
+                    async with session.put(f"{url}/pkarr/{who.z32}", data=who.txt("x")) as reply:
+                        found.append(reply.status)
+                return found
+
+            assert await statuses() == [204, 204, 429]
+            assert (await ask_udp((host, int(port)), ask))[3] & 15 == 5  # REFUSED
+            path.write_text("[")
+            process.send_signal(signal.SIGHUP)
+            entry = json.loads(await process.stderr.readline())
+            assert (entry["level"], entry["logger"]) == ("WARNING", "iroh_dns_server")
+            assert "c.toml: not valid TOML" in entry["message"]
+            text = CONFIG.replace('"."', '"one.example.", "two.example."')
+            path.write_text(
+                'pkarr_put_rate_limit = "disabled"' + text.replace("port = 0", "port = 1")
+            )
+            process.send_signal(signal.SIGHUP)
+            entry = json.loads(await process.stderr.readline())
+            assert "; http.port, dns.port: only a restart changes it" in entry["message"]
+            assert await statuses() == [204, 204, 204]
+            assert (await ask_udp((host, int(port)), ask))[3] & 15 == 3  # NXDOMAIN
+            async with session.get(f"{metrics}/metrics") as reply:
+                assert "dns_server_pkarr_publish_update_total 5\n" in await reply.text()
+        process.terminate()
+        _, rest = await process.communicate()
+        assert (process.returncode, rest) == (0, b"")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
 
 
 async def publish_until_it_dies(

@@ -8,8 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iroh_dns_server import ConfigError, RateLimit, config, load_config, parse_config
-from iroh_dns_server.config_toml import parse_duration
+from iroh_dns_server import (
+    ConfigError,
+    MetricsConfig,
+    RateLimit,
+    config,
+    load_config,
+    parse_config,
+)
+from iroh_dns_server.config_toml import check_config, parse_duration
 
 FULL = """
 pkarr_put_rate_limit = "smart"
@@ -32,6 +39,7 @@ max_batch_size = 100
 max_batch_time = "100ms"
 eviction = "2days 1h"
 eviction_interval = "5s"
+max_future = "2h"
 [metrics]
 disabled = true
 [mainline]
@@ -71,6 +79,8 @@ def test_every_key() -> None:
     assert full.zone_store.max_batch_time == pytest.approx(0.1)
     assert full.zone_store.eviction == 49 * 3600
     assert full.zone_store.eviction_interval == 5
+    assert full.zone_store.max_future == 7200
+    assert full.metrics is None
 
 
 def test_what_may_be_left_out() -> None:
@@ -80,6 +90,10 @@ def test_what_may_be_left_out() -> None:
     assert (small.dns.rr_a, small.dns.rr_aaaa, small.dns.rr_ns) == (None, None, None)
     assert small.zone_store.eviction == 7 * 86400
     assert small.zone_store.eviction_interval == 10
+    assert small.zone_store.max_future == 86400
+    assert small.metrics == MetricsConfig(port=9117, bind_addr=IPv4Address("127.0.0.1"))
+    text = SMALL + '[metrics]\nbind_addr = "[::1]:9"'
+    assert parse_config(text).metrics == MetricsConfig(port=9, bind_addr=IPv6Address("::1"))
 
 
 @pytest.mark.parametrize(
@@ -115,8 +129,10 @@ def test_what_may_be_left_out() -> None:
          "zone_store.eviction_interval:", "millisecond"),
         ("[http]", '[https]\nport = 1\n[http]', "https: this version has no TLS", "proxy"),
         ("[http]", "[mainline]\nenabled = true\n[http]", "mainline:", "enabled = false"),
-        ("[http]", "[metrics]\ndisabled = false\n[http]", "metrics:", "disabled = true"),
-        ("[http]", '[metrics]\nbind_addr = "127.0.0.1:9117"\n[http]', "metrics:", ""),
+        ("[http]", "[metrics]\ndisabled = 0\n[http]", "metrics.disabled: expected true or", ""),
+        ("[http]", '[metrics]\nbind_addr = "[::]"\n[http]', "metrics.bind_addr:", "9117"),
+        ("a. b. 0 1 2 3 4", "a. b.", "dns.default_soa:", "hostmaster"),
+        ('["."]', '["."]\nrr_ns = "a..b"', "dns.rr_ns: 'a..b' is no domain name", ""),
     ],
 )  # fmt: skip
 def test_complaints_name_the_key_and_the_cure(old: str, new: str, start: str, also: str) -> None:
@@ -130,6 +146,36 @@ def test_missing_sections() -> None:
     assert complaint("").startswith("http: the section is missing")
     assert complaint("[http]\nport = 1").startswith("dns: the section is missing")
     assert complaint("http = 5\n[dns]").startswith("http: expected a section [http], got int 5")
+
+
+def test_the_environment_wins() -> None:
+    environment = {
+        "IROH_DNS__HTTP__PORT": "1",
+        "IROH_DNS__DNS__ORIGINS": '["a.example."]',
+        "IROH_DNS__DATA_DIR": "/data",
+        "IROH_DNS__ZONE_STORE__MAX_FUTURE": "1h",
+        "IROH_DNS_DATA_DIR": "/not/this",
+    }
+    read = parse_config(SMALL, environment)
+    assert (read.http.port, read.dns.origins) == (1, ("a.example.",))
+    assert (read.data_dir, read.zone_store.max_future) == (Path("/data"), 3600)
+    for variable, value, says in (
+        ("IROH_DNS__HTTP__PORT", "x", "http.port: expected a whole number"),
+        ("IROH_DNS__HTTP__PORT__X", "1", "http.port.x: port is no section"),
+        ("IROH_DNS__NOPE", "1", "nope: no such key"),
+    ):
+        _, problems = check_config(SMALL, {variable: value})
+        assert next(problem.located("c.toml") for problem in problems).startswith(
+            f"{variable}: {says}"
+        )
+
+
+def test_every_problem_with_its_line() -> None:
+    text = SMALL.replace("8080", "-1").replace('"."', '".", "a..b"') + "[zone_store]\neviction = 1"
+    _, problems = check_config(text)
+    assert [problem.line for problem in problems] == [3, 8, 10]
+    with pytest.raises(ConfigError, match=r"^f:3: http\.port: .* \(and 2 more: `iroh-dns-server"):
+        parse_config(text, name="f")
 
 
 @given(st.text(max_size=80))

@@ -5,7 +5,14 @@ Endpoints publish signed packets over HTTP (`PUT /pkarr/<key>`); anyone resolves
 through `DnsServer`.
 """
 
-from iroh_dns_server.config import Config, DnsConfig, HttpConfig, RateLimit, StoreConfig
+from iroh_dns_server.config import (
+    Config,
+    DnsConfig,
+    HttpConfig,
+    MetricsConfig,
+    RateLimit,
+    StoreConfig,
+)
 from iroh_dns_server.config_toml import load_config, parse_config
 from iroh_dns_server.errors import (
     BindError,
@@ -29,6 +36,7 @@ __all__ = [
     "DnsServerError",
     "HttpConfig",
     "Metrics",
+    "MetricsConfig",
     "PacketStore",
     "PutOutcome",
     "RateLimit",

@@ -1,7 +1,11 @@
 """The program `iroh-dns-server`.
 
-Exit status: 0 after SIGINT or SIGTERM, 2 for everything the operator has to mend (arguments,
-configuration, addresses, data directory), always with one line on standard error.
+    iroh-dns-server --dev                   for trying things out
+    iroh-dns-server --config server.toml    as the file says
+    iroh-dns-server check server.toml       each problem of the file with its line
+
+Exit status: 0 after SIGINT or SIGTERM, 1 if `check` found problems, 2 for everything the operator
+has to mend (arguments, configuration, addresses, data directory), with one line on standard error.
 
 On standard output, once it serves:
 
@@ -10,14 +14,14 @@ On standard output, once it serves:
 """
 
 import argparse
-import asyncio
 import contextlib
 import dataclasses
+import json
 import logging
 import os
-import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,14 +29,21 @@ from pathlib import Path
 import iroh_dns_server
 from iroh_base.addr import SocketAddr
 from iroh_base.errors import AddrParseError
-from iroh_dns_server.config import Config, DnsConfig, RateLimit, default_data_dir
-from iroh_dns_server.config_toml import load_config
+from iroh_dns_server.config import (
+    Config,
+    DnsConfig,
+    MetricsConfig,
+    RateLimit,
+    default_data_dir,
+)
+from iroh_dns_server.config_toml import check_config, load_config, read_text
 from iroh_dns_server.errors import ConfigError, DnsServerError
-from iroh_dns_server.server import DnsServer
+from iroh_dns_server.program import Program
 
 __all__ = ["main"]
 
 PROGRAM = "iroh-dns-server"
+FOUND_PROBLEMS = 1
 USAGE_ERROR = 2
 DESCRIPTORS = 8192
 """Descriptors to ask for: every connection that our limits allow, and some."""
@@ -44,20 +55,23 @@ A pkarr and DNS server for iroh: endpoints publish signed packets with HTTP PUT 
 their addresses are resolved with DNS TXT _iroh.<key>.<origin>."""
 _EPILOG = """\
 Without --config the built-in settings are used: http on [::]:8080, dns on [::]:5300 (udp and tcp),
-origins "irohdns.example." and ".", one PUT every 4 seconds per client (none of that limit with
---dev). Options on the command line win over the file."""
+metrics on 127.0.0.1:9117, origins "irohdns.example." and ".", one PUT every 4 seconds per client
+(with --dev no such limit, and no metrics unless --metrics-bind-addr). Options on the command line
+win over the environment (IROH_DNS__DNS__PORT=53 for [dns] port), and that over the file. SIGHUP
+reads both again: origins, rate limit and expiry change without a restart."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(
-        level=_log_level(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    _set_up_log(arguments.log_format == "json")
     try:
+        if arguments.command == "check":
+            return _check(arguments.file)
         with contextlib.ExitStack() as stack:
-            config = _configure(arguments, stack)
-            _run(config)
+            _raise_descriptor_limit()
+            _keep_data_dir(arguments, stack)
+            Program(lambda: _configure(arguments)).run(_ready)
     except DnsServerError as error:
         sys.stderr.write(f"{PROGRAM}: {error.message()}\n")
         return USAGE_ERROR
@@ -84,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dns-bind-addr", metavar="IP:PORT", help="where to serve DNS, over UDP and TCP"
     )
+    parser.add_argument(
+        "--metrics-bind-addr", metavar="IP:PORT", help="where to serve metrics, also with --dev"
+    )
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where packets are stored")
     parser.add_argument(
         "--origin",
@@ -92,26 +109,44 @@ def _parser() -> argparse.ArgumentParser:
         help="a zone below which keys are resolved; repeat it for more",
     )
     version = f"{PROGRAM} {iroh_dns_server.__version__}"
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="json: one object per line, for log collectors",
+    )
     parser.add_argument("-V", "--version", action="version", version=version)
+    commands = parser.add_subparsers(dest="command", metavar="{check}")
+    check = commands.add_parser("check", help="name each problem of a file with its line")
+    check.add_argument("file", type=Path)
     return parser
 
 
-def _configure(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> Config:
-    """The configuration the arguments ask for; `stack` ends what is temporary."""
-    config = Config() if arguments.config is None else load_config(arguments.config)
+def _keep_data_dir(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> None:
+    """With --dev, data goes to a folder that `stack` removes, unless another one is given."""
+    if arguments.dev and arguments.data_dir is None:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="iroh-dns-"))
+        arguments.data_dir = Path(folder)
+
+
+def _configure(arguments: argparse.Namespace) -> Config:
+    """The configuration that file, environment and arguments ask for."""
+    if arguments.config is not None:
+        config = load_config(arguments.config, os.environ)
+    else:
+        config = Config(metrics=None if arguments.dev else MetricsConfig())
     if arguments.dev:
         config = dataclasses.replace(config, pkarr_put_rate_limit=RateLimit.DISABLED)
-        if arguments.data_dir is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="iroh-dns-"))
-            config = dataclasses.replace(config, data_dir=Path(folder))
-    if arguments.data_dir is not None:
-        config = dataclasses.replace(config, data_dir=arguments.data_dir)
-    if config.data_dir is None:
-        config = dataclasses.replace(config, data_dir=default_data_dir())
+    data_dir = arguments.data_dir or config.data_dir or default_data_dir()
+    config = dataclasses.replace(config, data_dir=data_dir)
     if arguments.http_bind_addr is not None:
         at = _address("--http-bind-addr", arguments.http_bind_addr)
         http = dataclasses.replace(config.http, bind_addr=ip_address(at.ip), port=at.port)
         config = dataclasses.replace(config, http=http)
+    if arguments.metrics_bind_addr is not None:
+        at = _address("--metrics-bind-addr", arguments.metrics_bind_addr)
+        metrics = MetricsConfig(bind_addr=ip_address(at.ip), port=at.port)
+        config = dataclasses.replace(config, metrics=metrics)
     return dataclasses.replace(config, dns=_configure_dns(arguments, config.dns))
 
 
@@ -148,37 +183,47 @@ def _raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _run(config: Config) -> None:
-    """Serve until a signal comes."""
-    _raise_descriptor_limit()
-    server = DnsServer(config)
-    if sys.platform == "win32":  # its default loop has no add_reader, which DNS over UDP needs
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            runner.run(_serve(server))
-    else:
-        asyncio.run(_serve(server))
+def _ready(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()  # for whoever waits for this line
 
 
-async def _serve(server: DnsServer) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+def _check(path: Path) -> int:
+    """Print every problem of a file with its line."""
+    _, problems = check_config(read_text(path), os.environ)
+    for problem in problems:
+        _ready(problem.located(str(path)))
+    if problems:
+        return FOUND_PROBLEMS
+    _ready(f"{path}: the server can run with it")
+    return 0
 
-    def on_signal(number: int) -> None:
-        stop.set()
-        loop.remove_signal_handler(number)  # a second one ends the program the hard way
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows
-            loop.add_signal_handler(number, on_signal, number)
-    async with server:
-        sys.stdout.write(
-            f"{PROGRAM} http on http://{server.http_addr}\n"
-            f"{PROGRAM} dns on udp+tcp {server.dns_addr}\n"
-            f"{PROGRAM} data in {server.config.data_dir}, "
-            f"origins {' '.join(server.config.dns.origins)}\n"
-        )
-        sys.stdout.flush()
-        await stop.wait()
+# -- the log ------------------------------------------------------------------------------------
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object per record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`time` is RFC 3339, UTC."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def _set_up_log(as_json: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonLines() if as_json else plain)
+    logging.basicConfig(level=_log_level(), handlers=[handler])
 
 
 def _log_level() -> int:

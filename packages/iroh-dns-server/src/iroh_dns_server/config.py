@@ -12,9 +12,11 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 __all__ = [
+    "CertMode",
     "Config",
     "DnsConfig",
     "HttpConfig",
+    "MetricsConfig",
     "RateLimit",
     "StoreConfig",
     "default_data_dir",
@@ -22,6 +24,19 @@ __all__ = [
 
 DATA_DIR_VARIABLE = "IROH_DNS_DATA_DIR"
 """Environment variable that names the data directory when the configuration does not."""
+METRICS_IP = IPv4Address("127.0.0.1")
+"""Metrics are not for the world."""
+
+
+class CertMode(enum.Enum):
+    """Where the certificate for HTTPS comes from."""
+
+    MANUAL = "manual"
+    """`<data_dir>/cert_cache/<domain>.crt` and `.key`, PEM; read again when they change."""
+    LETS_ENCRYPT = "lets_encrypt"
+    """Got and renewed by ACME; kept in `<data_dir>/cert_cache`."""
+    SELF_SIGNED = "self_signed"
+    """Made anew at every start, for development."""
 
 
 class RateLimit(enum.Enum):
@@ -43,6 +58,15 @@ class HttpConfig:
     """None: every address of both families."""
     listen_backlog: int = 1024
     """Connections the kernel keeps ready; upstream `DEFAULT_LISTEN_BACKLOG`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    """`[metrics]`: where the metrics page is served."""
+
+    port: int = 9117
+    bind_addr: IPv4Address | IPv6Address | None = METRICS_IP
+    """None: every address of both families."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +103,9 @@ class StoreConfig:
     """Age, by its own timestamp, at which a packet is removed."""
     eviction_interval: float = 10.0
     """Time between two looks for packets that are too old."""
+    max_future: float = 24 * 3600.0
+    """How far a packet's timestamp may be ahead of our clock. The Rust server takes any, and then
+    one packet dated in the year 3000 keeps its key from publishing until then."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +115,9 @@ class Config:
     http: HttpConfig = HttpConfig()
     dns: DnsConfig = DnsConfig(rr_a=IPv4Address("127.0.0.1"), rr_ns="ns1.irohdns.example.")
     zone_store: StoreConfig = StoreConfig()
+    metrics: MetricsConfig | None = None
+    """None: no metrics page, so that servers in one process or test never share a port. The program
+    and a file without `[metrics]` mean `MetricsConfig()`."""
     pkarr_put_rate_limit: RateLimit = RateLimit.SIMPLE
     data_dir: Path | None = None
     """None: `default_data_dir()`."""

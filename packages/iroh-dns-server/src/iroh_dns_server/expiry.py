@@ -41,10 +41,14 @@ class Expiry:
         self._store = store
         self._zones = zones
         self._metrics = metrics
-        self._age_us = int(age * 1_000_000)
-        self._interval = interval
+        self.set_times(age, interval)
         self._clock = clock
         self._sleep = sleep
+
+    def set_times(self, age: float, interval: float) -> None:
+        """Change both; the interval counts after the wait that is under way."""
+        self._age_us = int(age * 1_000_000)
+        self._interval = interval
 
     async def run(self) -> None:
         """Look, remove, wait, until cancelled."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable
 from types import TracebackType
@@ -12,6 +13,7 @@ from iroh_dns_server.dns import Authority, DnsService, TcpServer, UdpServer, Zon
 from iroh_dns_server.errors import DnsServerError
 from iroh_dns_server.expiry import Expiry
 from iroh_dns_server.http import HttpServer, RateLimiter, make_app
+from iroh_dns_server.http.metrics_page import MetricsPage
 from iroh_dns_server.http.pkarr import PkarrHandlers, wall_clock_us
 from iroh_dns_server.metrics import Metrics
 from iroh_dns_server.sockets import bind_dns, bind_tcp, local_addr
@@ -47,6 +49,10 @@ class DnsServer:
         self._limiter = limiter
         self._clock = clock
         self._stack = contextlib.AsyncExitStack()
+        self._pkarr: PkarrHandlers | None = None
+        self._service: DnsService | None = None
+        self._expiry: Expiry | None = None
+        self._metrics_addr: SocketAddr | None = None
         self._http_addr: SocketAddr | None = None
         self._dns_addr: SocketAddr | None = None
 
@@ -60,6 +66,11 @@ class DnsServer:
         """Where DNS is served, UDP and TCP. Raises `DnsServerError` before `start`."""
         return _started(self._dns_addr)
 
+    @property
+    def metrics_addr(self) -> SocketAddr | None:
+        """Where the metrics page is served, if it is."""
+        return self._metrics_addr
+
     async def start(self) -> None:
         """Open the store, bind every socket, begin to serve.
 
@@ -70,6 +81,24 @@ class DnsServer:
         except BaseException:
             await self.close()
             raise
+
+    def reload(self, config: Config) -> list[str]:
+        """Use what can change while the server runs: the origins and their records, the rate limit,
+        expiry and `max_future`. Returns the names of what is different and needs a restart.
+
+        Raises `ConfigError`, and then nothing has changed.
+        """
+        authority = Authority(config.dns)
+        old, self.config = self.config, _renewed(self.config, config)
+        if self._service is not None and old.dns != self.config.dns:
+            self._service.set_authority(authority)
+        if self._pkarr is not None:
+            self._pkarr.rate_limit = config.pkarr_put_rate_limit
+            self._pkarr.max_future = config.zone_store.max_future
+        if self._expiry is not None:
+            store = config.zone_store
+            self._expiry.set_times(store.eviction, store.eviction_interval)
+        return _differences(self.config, config)
 
     async def close(self) -> None:
         """Stop serving, finish what was accepted, release everything. Idempotent."""
@@ -93,8 +122,9 @@ class DnsServer:
         zones = ZoneCache(store, self.metrics)
         await self._serve_http(store, zones)
         await self._serve_dns(zones)
+        self._serve_metrics()
         settings = self.config.zone_store
-        expiry = Expiry(
+        expiry = self._expiry = Expiry(
             store,
             zones,
             self.metrics,
@@ -113,12 +143,13 @@ class DnsServer:
 
     async def _serve_http(self, store: PacketStore, zones: ZoneCache) -> None:
         config = self.config.http
-        handlers = PkarrHandlers(
+        handlers = self._pkarr = PkarrHandlers(
             store,
             zones,
             self.metrics,
             self.config.pkarr_put_rate_limit,
             limiter=self._limiter,
+            max_future=self.config.zone_store.max_future,
             clock=self._clock,
         )
         sock = bind_tcp(config.bind_addr, config.port, "http", config.listen_backlog)
@@ -130,7 +161,7 @@ class DnsServer:
 
     async def _serve_dns(self, zones: ZoneCache) -> None:
         config = self.config.dns
-        service = DnsService(self._authority, zones, self.metrics)
+        service = self._service = DnsService(self._authority, zones, self.metrics)
         udp_socket, tcp_socket = bind_dns(config.bind_addr, config.port)
         udp = UdpServer(udp_socket, service, self.metrics)
         self._stack.push_async_callback(udp.close)
@@ -139,6 +170,45 @@ class DnsServer:
         tcp.start()
         udp.start()
         self._dns_addr = local_addr(udp_socket)
+
+    def _serve_metrics(self) -> None:
+        config = self.config.metrics
+        if config is None:
+            return
+        sock = bind_tcp(config.bind_addr, config.port, "metrics")
+        page = MetricsPage(sock, self.metrics)
+        self._stack.push_async_callback(page.close)
+        page.start()
+        self._metrics_addr = local_addr(sock)
+
+
+def _renewed(old: Config, new: Config) -> Config:
+    """The old configuration with what may change taken from the new one."""
+    live = new.zone_store
+    return dataclasses.replace(
+        old,
+        dns=dataclasses.replace(new.dns, port=old.dns.port, bind_addr=old.dns.bind_addr),
+        zone_store=dataclasses.replace(
+            old.zone_store,
+            eviction=live.eviction,
+            eviction_interval=live.eviction_interval,
+            max_future=live.max_future,
+        ),
+        pkarr_put_rate_limit=new.pkarr_put_rate_limit,
+    )
+
+
+def _differences(used: object, wanted: object, prefix: str = "") -> list[str]:
+    """The paths of the keys in which two configurations of one kind are different."""
+    names: list[str] = []
+    for field in dataclasses.fields(used):  # type: ignore[arg-type] # both are dataclasses
+        ours, theirs = getattr(used, field.name), getattr(wanted, field.name)
+        if ours == theirs:
+            continue
+        path = prefix + field.name
+        both = dataclasses.is_dataclass(ours) and dataclasses.is_dataclass(theirs)
+        names += _differences(ours, theirs, f"{path}.") if both else [path]
+    return names
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

@@ -12,14 +12,9 @@ at "." and names the first origin's SOA for everything, are listed in the README
 
 from typing import NamedTuple
 
-import dns.exception
-import dns.name
-import dns.rdata
-import dns.rdataclass
-import dns.rdatatype
-
 from iroh_base.encoding import z32_decode
 from iroh_dns_server.config import DnsConfig
+from iroh_dns_server.dns.names import origin_names, origin_soa, server_name
 from iroh_dns_server.dns.wire import (
     ANY,
     CLASS_ANY,
@@ -36,7 +31,6 @@ from iroh_dns_server.dns.wire import (
     record,
 )
 from iroh_dns_server.dns.zone import Zone
-from iroh_dns_server.errors import ConfigError
 
 __all__ = ["Authority", "KeyQuestion"]
 
@@ -70,9 +64,7 @@ class Authority:
     """Decides each question without I/O, or names the zone that does. Raises `ConfigError`."""
 
     def __init__(self, config: DnsConfig) -> None:
-        if not config.origins:
-            raise ConfigError("dns.origins: at least one origin is needed")
-        names = [_name(text, f"dns.origins[{index}]") for index, text in enumerate(config.origins)]
+        names = origin_names(config.origins)
         records, self._negative_soa = _static_records(config)
         all_labels = {tuple(label.lower() for label in name.labels[:-1]) for name in names}
         self._origins = [
@@ -132,42 +124,20 @@ def _static_records(config: DnsConfig) -> tuple[dict[int, Answer], bytes]:
     A resolver remembers a negative answer for the TTL of that SOA, which is the smaller one of its
     own TTL and its last field (RFC 2308 section 3).
     """
-    soa = _soa(config.default_soa)
+    soa = origin_soa(config.default_soa)
     data: dict[int, tuple[int, bytes]] = {SOA: (SOA_TTL, soa)}
     if config.rr_a is not None:
         data[A] = (ADDRESS_TTL, config.rr_a.packed)
     if config.rr_aaaa is not None:
         data[AAAA] = (ADDRESS_TTL, config.rr_aaaa.packed)
     if config.rr_ns is not None:
-        data[NS] = (NS_TTL, _name(config.rr_ns, "dns.rr_ns").to_wire() or b"")
+        data[NS] = (NS_TTL, server_name(config.rr_ns).to_wire() or b"")
     records = {
         rdtype: Answer(NOERROR, 1, owned_by_question(record(rdtype, ttl, rdata)))
         for rdtype, (ttl, rdata) in data.items()
     }
     minimum = int.from_bytes(soa[-4:])
     return records, record(SOA, min(SOA_TTL, minimum), soa)
-
-
-def _soa(text: str) -> bytes:
-    """The data of the SOA record, from zone-file text; names are absolute, dot or not."""
-    try:
-        rdata = dns.rdata.from_text(
-            dns.rdataclass.IN, dns.rdatatype.SOA, text, origin=dns.name.root, relativize=False
-        )
-    except dns.exception.DNSException as error:
-        raise ConfigError(
-            f"dns.default_soa: {error}: write it as "
-            '"ns1.example. hostmaster.example. 0 10800 3600 604800 3600"'
-        ) from None
-    return rdata.to_wire() or b""
-
-
-def _name(text: str, path: str) -> dns.name.Name:
-    """An absolute name, with or without the dot at its end."""
-    try:
-        return dns.name.from_text(text, origin=dns.name.root)
-    except dns.exception.DNSException as error:
-        raise ConfigError(f"{path}: {text!r} is no domain name ({error})") from None
 
 
 def _between(

@@ -64,6 +64,11 @@ class DnsService:
         self._metrics = metrics
         self._remembered: dict[bytes, _Remembered] = {}
 
+    def set_authority(self, authority: Authority) -> None:
+        """Answer by these origins and records from now on."""
+        self._authority = authority
+        self._remembered.clear()
+
     def respond(self, request: bytes, *, udp: bool) -> bytes | Pending | None:
         """The answer, or None if the request deserves none, or `Pending`. Never raises."""
         if udp:

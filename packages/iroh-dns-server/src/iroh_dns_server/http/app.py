@@ -13,10 +13,9 @@ import time
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-import iroh_dns_server
 from iroh_dns_server.http.body import expect_continue
 from iroh_dns_server.http.pkarr import PkarrHandlers
-from iroh_dns_server.http.replies import CORS_HEADERS, error_reply
+from iroh_dns_server.http.replies import CORS_HEADERS, error_reply, health_json
 from iroh_dns_server.metrics import Metrics
 
 __all__ = ["make_app"]
@@ -82,6 +81,4 @@ async def _healthcheck(_: web.Request) -> web.StreamResponse:
 
 
 async def _healthz(_: web.Request) -> web.StreamResponse:
-    version = iroh_dns_server.__version__
-    text = f'{{"status":"ok","version":"{version}","git_hash":"unknown"}}'
-    return web.Response(body=text.encode(), content_type="application/json")
+    return web.Response(body=health_json(), content_type="application/json")

@@ -18,7 +18,7 @@ from iroh_base.encoding import z32_decode
 from iroh_base.errors import KeyParsingError, PkarrError
 from iroh_base.keys import PublicKey
 from iroh_base.pkarr import SignedPacket
-from iroh_dns_server.config import RateLimit
+from iroh_dns_server.config import RateLimit, StoreConfig
 from iroh_dns_server.dns.zones import ZoneCache
 from iroh_dns_server.errors import StoreBusyError, StoreError
 from iroh_dns_server.http.body import BodyError, answer_early, read_body
@@ -27,14 +27,11 @@ from iroh_dns_server.http.replies import error_reply
 from iroh_dns_server.metrics import Metrics
 from iroh_dns_server.store.base import PacketStore, PutOutcome
 
-__all__ = ["CONTENT_TYPE", "MAX_FUTURE", "PkarrHandlers", "wall_clock_us"]
+__all__ = ["CONTENT_TYPE", "PkarrHandlers", "wall_clock_us"]
 
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/x-pkarr-signed-packet"
-MAX_FUTURE = 24 * 3600 * 1_000_000
-"""Microseconds a packet's timestamp may be ahead of our clock. The Rust server takes any, and then
-one packet dated in the year 3000 keeps its key from publishing until then."""
 
 
 def wall_clock_us() -> int:
@@ -43,7 +40,10 @@ def wall_clock_us() -> int:
 
 
 class PkarrHandlers:
-    """The two request handlers, on one store. `clock` gives microseconds since 1970."""
+    """The two request handlers, on one store. `clock` gives microseconds since 1970.
+
+    `rate_limit` and `max_future` (seconds a timestamp may be ahead of the clock) may be changed.
+    """
 
     def __init__(
         self,
@@ -53,12 +53,14 @@ class PkarrHandlers:
         rate_limit: RateLimit,
         *,
         limiter: RateLimiter | None = None,
+        max_future: float = StoreConfig().max_future,
         clock: Callable[[], int] = wall_clock_us,
     ) -> None:
         self._store = store
         self._zones = zones
         self._metrics = metrics
-        self._mode = rate_limit
+        self.rate_limit = rate_limit
+        self.max_future = max_future
         self._limiter = RateLimiter() if limiter is None else limiter
         self._clock = clock
 
@@ -77,7 +79,7 @@ class PkarrHandlers:
             return await _refuse(request, error.status, error.detail)
         except PkarrError as error:
             return error_reply(400, f"invalid body payload: {error}")
-        if packet.timestamp_us > self._clock() + MAX_FUTURE:
+        if packet.timestamp_us > self._clock() + int(self.max_future * 1_000_000):
             return error_reply(400, self._too_far_ahead(packet.timestamp_us))
         return await self._keep(key.to_bytes(), body)
 
@@ -125,9 +127,9 @@ class PkarrHandlers:
 
     def _limit(self, request: web.Request) -> web.Response | None:
         """The 429 for a client that is too fast, worded like the Rust server's."""
-        if self._mode is RateLimit.DISABLED:
+        if self.rate_limit is RateLimit.DISABLED:
             return None
-        wait = self._limiter.check(client_address(self._mode, request.remote, request.headers))
+        wait = self._limiter.check(client_address(self.rate_limit, request.remote, request.headers))
         if not wait:
             return None
         self._metrics.http_rate_limited += 1
@@ -150,7 +152,7 @@ class PkarrHandlers:
         ahead = (timestamp_us - self._clock()) // 1_000_000
         return (
             f"invalid timestamp: {timestamp_us} us is {ahead} s ahead of this server's clock "
-            f"({now:%Y-%m-%dT%H:%M:%SZ}); at most {MAX_FUTURE // 1_000_000} s are accepted"
+            f"({now:%Y-%m-%dT%H:%M:%SZ}); at most {self.max_future:.0f} s are accepted"
         )
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-__all__ = ["CORS_HEADERS", "error_reply"]
+import iroh_dns_server
+
+__all__ = ["CORS_HEADERS", "error_reply", "health_json"]
 
 CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -29,3 +31,9 @@ def error_reply(
     return web.Response(
         status=status, body=body.encode(), content_type="application/json", headers=headers
     )
+
+
+def health_json() -> bytes:
+    """What /healthz says while this process serves."""
+    status = {"status": "ok", "version": iroh_dns_server.__version__, "git_hash": "unknown"}
+    return json.dumps(status, separators=(",", ":")).encode()

@@ -1,0 +1,171 @@
+"""What the values of a configuration file may be: one function for each kind.
+
+Each takes the value and the path of its key, and raises `ConfigError` with that path and what would
+be right.
+"""
+
+import math
+import re
+from collections.abc import Callable
+from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+
+from iroh_base.addr import SocketAddr
+from iroh_base.errors import AddrParseError
+from iroh_dns_server.errors import ConfigError
+
+__all__ = [
+    "boolean",
+    "choice",
+    "directory",
+    "duration",
+    "integer",
+    "ip",
+    "ipv4",
+    "ipv6",
+    "parse_duration",
+    "port",
+    "socket_addr",
+    "text",
+    "texts",
+    "wrong",
+]
+
+_UNITS = {
+    **dict.fromkeys(("nsec", "ns"), 1e-9),
+    **dict.fromkeys(("usec", "us"), 1e-6),
+    **dict.fromkeys(("msec", "ms"), 1e-3),
+    **dict.fromkeys(("seconds", "second", "secs", "sec", "s"), 1.0),
+    **dict.fromkeys(("minutes", "minute", "mins", "min", "m"), 60.0),
+    **dict.fromkeys(("hours", "hour", "hrs", "hr", "h"), 3600.0),
+    **dict.fromkeys(("days", "day", "d"), 86400.0),
+    **dict.fromkeys(("weeks", "week", "wks", "wk", "w"), 7 * 86400.0),
+    **dict.fromkeys(("months", "month", "M"), 2630016.0),
+    **dict.fromkeys(("years", "year", "yrs", "yr", "y"), 31557600.0),
+}
+"""Units of the Rust crate humantime, in seconds."""
+_DURATION = re.compile(r"\s*(?:(\d+)\s*([a-zA-Z]+)\s*)+")
+_DURATION_PART = re.compile(r"(\d+)\s*([a-zA-Z]+)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a text like "7days", "10s" or "1h 30m" (humantime). Raises ValueError."""
+    if text.strip() == "0":
+        return 0.0
+    if not _DURATION.fullmatch(text):
+        raise ValueError('write it as "10s", "7days" or "1h 30m"')
+    total = 0.0
+    for number, unit in _DURATION_PART.findall(text):
+        if unit not in _UNITS:
+            raise ValueError(f"unknown unit {unit!r}: use s, m, h, days, weeks")
+        total += float(number) * _UNITS[unit]
+    if not math.isfinite(total):
+        raise ValueError("too long")
+    return total
+
+
+def wrong(path: str, expected: str, value: object) -> ConfigError:
+    """The complaint about a value that is not what was expected."""
+    kind = {"str": "text", "bool": "true or false", "dict": "a section"}.get(
+        type(value).__name__, type(value).__name__
+    )
+    shown = "" if isinstance(value, dict) else f" {value!r}"
+    return ConfigError(f"{path}: expected {expected}, got {kind}{shown}")
+
+
+def integer(low: int, high: int) -> Callable[[Any, str], int]:
+    """A whole number in this range."""
+
+    def read(value: Any, path: str) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise wrong(path, f"a whole number from {low} to {high}", value)
+        return value
+
+    return read
+
+
+port = integer(0, 65535)
+
+
+def boolean(value: Any, path: str) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise wrong(path, "true or false", value)
+    return value
+
+
+def choice(*allowed: str) -> Callable[[Any, str], str]:
+    """One of these texts."""
+
+    def read(value: Any, path: str) -> str:
+        if value not in allowed:
+            raise ConfigError(f"{path}: expected one of {list(allowed)}, got {value!r}")
+        return str(value)
+
+    return read
+
+
+def text(value: Any, path: str) -> str:
+    """Text, also an empty one."""
+    if not isinstance(value, str):
+        raise wrong(path, "text in quotes", value)
+    return value
+
+
+def texts(value: Any, path: str) -> tuple[str, ...]:
+    """A list of texts that is not empty."""
+    if not isinstance(value, list) or not value:
+        raise wrong(path, 'a list of names like ["dns.example.org."]', value)
+    return tuple(text(item, f"{path}[{index}]") for index, item in enumerate(value))
+
+
+def directory(value: Any, path: str) -> Path:
+    """The path of a directory."""
+    if not text(value, path):
+        raise wrong(path, "a directory", value)
+    return Path(value)
+
+
+def ip(value: Any, path: str) -> IPv4Address | IPv6Address:
+    """An IP address."""
+    try:
+        return ip_address(text(value, path))
+    except ValueError:
+        raise wrong(path, 'an IP address like "127.0.0.1" or "::"', value) from None
+
+
+def ipv4(value: Any, path: str) -> IPv4Address:
+    """An IPv4 address."""
+    try:
+        return IPv4Address(text(value, path))
+    except AddressValueError:
+        raise wrong(path, 'an IPv4 address like "192.0.2.1"', value) from None
+
+
+def ipv6(value: Any, path: str) -> IPv6Address:
+    """An IPv6 address."""
+    try:
+        return IPv6Address(text(value, path))
+    except AddressValueError:
+        raise wrong(path, 'an IPv6 address like "2001:db8::1"', value) from None
+
+
+def socket_addr(value: Any, path: str) -> SocketAddr:
+    """An IP address and a port."""
+    try:
+        return SocketAddr.parse(text(value, path))
+    except AddrParseError:
+        raise wrong(path, 'an address like "127.0.0.1:9117" or "[::]:9117"', value) from None
+
+
+def duration(value: Any, path: str) -> float:
+    """Seconds, at least a thousandth."""
+    written = text(value, path)
+    try:
+        seconds = parse_duration(written)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {value!r} is no duration: {error}") from None
+    if seconds < 0.001:
+        raise wrong(path, "at least a millisecond", value)
+    return seconds
