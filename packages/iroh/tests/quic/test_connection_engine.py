@@ -388,9 +388,20 @@ def test_a_lost_close_is_said_again_ever_more_rarely(connected):
     answers = 0
     for _ in range(16):
         server.connection.ping()
+        connected.now += client.parts.recovery.pto()
         client.take(server.send(connected.now), SERVER, connected.now)
         answers += len(client.send(connected.now))
     assert answers == 5  # for the 1st, 2nd, 4th, 8th and 16th
+
+
+def test_a_close_is_not_said_again_for_what_was_on_its_way(connected):
+    client, server = connected.client, connected.server
+    client.connection.close(7, b"", connected.now)
+    assert len(client.send(connected.now)) == 1
+    for _ in range(16):
+        server.connection.ping()
+        client.take(server.send(connected.now), SERVER, connected.now + DELAY)
+        assert client.send(connected.now + DELAY) == []
 
 
 @pytest.mark.parametrize("reason", [b"", b"x" * 5000])

@@ -78,7 +78,7 @@ class Connection(Commands):
         """Take short-header packets whose connection ids belong to one path."""
         p = self._p
         if p.is_over:
-            p.ending.on_late_datagram(datagrams.remote, len(datagrams.data))
+            p.ending.on_late_datagram(datagrams.remote, len(datagrams.data), now)
             return
         try:
             self._receiver.receive_run(path_id, datagrams, now)
@@ -91,7 +91,7 @@ class Connection(Commands):
         """Take a datagram that starts with a long header."""
         p = self._p
         if p.is_over:
-            p.ending.on_late_datagram(remote, len(data))
+            p.ending.on_late_datagram(remote, len(data), now)
             return
         try:
             self._receiver.receive_long(data, remote, local, ecn, now)

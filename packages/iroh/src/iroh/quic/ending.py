@@ -1,6 +1,7 @@
 """How a connection ends (RFC 9000 section 10): close, drain, idle, keep-alive.
 
-we close      CONNECTION_CLOSE is sent, and again for the 1st, 2nd, 4th ... packet that comes
+we close      CONNECTION_CLOSE is sent, and again for the 1st, 2nd, 4th ... packet that comes; not
+              for those that were on their way when it left
 peer closes   nothing is sent any more
 both          forgotten after 3 PTO: Drained
 idle          nothing came for the idle timeout: forgotten at once, without a word
@@ -50,6 +51,7 @@ class Ending:
         self._handshake_until = parts.last_received + HANDSHAKE_TIMEOUT
         self._close_due = False
         self._late = 0
+        self._deaf_until = 0.0  # until then comes what the peer sent before it could know
 
     # -- beginning to end ------------------------------------------------------------------------
 
@@ -107,12 +109,14 @@ class Ending:
 
     # -- while it ends ---------------------------------------------------------------------------
 
-    def on_late_datagram(self, remote: Address, nbytes: int) -> None:
+    def on_late_datagram(self, remote: Address, nbytes: int, now: float) -> None:
         """Something came for a closing connection: say it again, ever more rarely."""
         if self._p.stage == st.CLOSING:
             path = self._p.paths.get(0)
             if path is not None and path.remote == remote:
                 path.bytes_received += nbytes
+            if now < self._deaf_until:
+                return
             self._late += 1
             self._close_due = self._close_due or not self._late & (self._late - 1)
 
@@ -125,16 +129,20 @@ class Ending:
         if path is None or not path.can_send(self._close_size(frame)):
             return []
         self._close_due = False
-        datagrams = [] if p.confirmed else [self._seal_levels(frame, now)]
+        self._deaf_until = now + path.recovery.path.pto()
+        data = b"" if p.confirmed else self._seal_levels(frame, now)
+        datagrams: list[bytes] = []
         cid = p.mp.remote_cids.active(path.path_id)
         if p.keys is not None and cid is not None:
             packet = build.Packet(pk.MIN_INITIAL - build.short_overhead(cid))
             packet.add(frame.encode(), eliciting=False)
-            datagrams.append(
-                build.seal_short(
-                    *(p.keys, path.recovery, path.path_id, cid, packet, now), track=False
-                )
-            )
+            args = (p.keys, path.recovery, path.path_id, cid, packet, now)
+            last = build.seal_short(*args, track=False)
+            if data and len(data) + len(last) <= pk.MIN_INITIAL:
+                data += last
+            else:
+                datagrams.append(last)
+        datagrams.insert(0, data)
         out = [Datagrams(path.remote, data, 0, 0, path.local) for data in datagrams if data]
         for batch in out:
             path.stats.tx_datagrams += 1
