@@ -8,7 +8,8 @@ from functools import lru_cache
 
 
 @lru_cache(maxsize=256)
-def _info(label: bytes, length: int, context_length: int) -> bytes:
+def label_info(label: bytes, length: int, context_length: int = 0) -> bytes:
+    """Give what HKDF-Expand-Label puts before the context."""
     full = b"tls13 " + label
     return length.to_bytes(2, "big") + bytes((len(full),)) + full + bytes((context_length,))
 
@@ -17,7 +18,7 @@ def expand_label(
     secret: bytes, label: bytes, length: int, digest: str, context: bytes = b""
 ) -> bytes:
     """HKDF-Expand-Label for at most one block of output, as all keys and secrets are."""
-    info = _info(label, length, len(context)) + context + b"\x01"
+    info = label_info(label, length, len(context)) + context + b"\x01"
     return hmac.digest(secret, info, digest)[:length]
 
 
@@ -25,7 +26,7 @@ def expand_label_long(
     secret: bytes, label: bytes, length: int, digest: str, context: bytes
 ) -> bytes:
     """HKDF-Expand-Label for any length up to 255 blocks (RFC 5869 section 2.3)."""
-    info = _info(label, length, len(context)) + context
+    info = label_info(label, length, len(context)) + context
     out = block = b""
     counter = 1
     while len(out) < length:

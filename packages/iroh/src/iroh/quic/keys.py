@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
-from iroh.quic.hkdf import expand_label
+from iroh.quic.hkdf import expand_label, label_info
 
 AES_128_GCM_SHA256 = 0x1301  # RFC 8446 appendix B.4
 AES_256_GCM_SHA384 = 0x1302
@@ -28,6 +28,11 @@ _SUITES = {
     AES_256_GCM_SHA384: ("sha384", 32),
     CHACHA20_POLY1305_SHA256: ("sha256", 32),
 }
+_KEY_INFO = {length: label_info(b"quic key", length) + b"\x01" for length in (16, 32)}
+_HP_INFO = {length: label_info(b"quic hp", length) + b"\x01" for length in (16, 32)}
+_IV_LENGTH = 12
+_IV_INFO = label_info(b"quic iv", _IV_LENGTH) + b"\x01"
+"""Keys are derived in one step each, by one block of HKDF-Expand (RFC 9001 section 5.1)."""
 INITIAL_SALT = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")  # RFC 9001 section 5.2
 TAG_LENGTH = 16
 SAMPLE_LENGTH = 16
@@ -70,8 +75,7 @@ class HeaderKey:
 
     def __init__(self, suite: int, secret: bytes) -> None:
         digest, length = _SUITES[suite]
-        key = expand_label(secret, b"quic hp", length, digest)
-        self._key = key
+        key = self._key = hmac.digest(secret, _HP_INFO[length], digest)[:length]
         self._ecb = None
         if suite != CHACHA20_POLY1305_SHA256:
             self._ecb = Cipher(algorithms.AES(key), _ECB).encryptor().update
@@ -95,11 +99,11 @@ class PacketKey:
 
     def __init__(self, suite: int, secret: bytes) -> None:
         digest, length = _SUITES[suite]
-        key = expand_label(secret, b"quic key", length, digest)
+        key = hmac.digest(secret, _KEY_INFO[length], digest)[:length]
         aead = (ChaCha20Poly1305 if suite == CHACHA20_POLY1305_SHA256 else AESGCM)(key)
         self.encrypt = aead.encrypt
         self.decrypt = aead.decrypt
-        self.iv = int.from_bytes(expand_label(secret, b"quic iv", 12, digest), "big")
+        self.iv = int.from_bytes(hmac.digest(secret, _IV_INFO, digest)[:_IV_LENGTH], "big")
 
     def nonce(self, path_id: int, pn: int) -> bytes:
         """Return the nonce of a packet."""

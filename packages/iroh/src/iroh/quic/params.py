@@ -144,7 +144,11 @@ class TransportParameters:
         at, end = 0, len(data)
         try:
             while at < end:
-                key, at = varint.decode(data, at)
+                key = data[at]
+                if key < 0x40:
+                    at += 1
+                else:
+                    key, at = varint.decode(data, at)
                 length, at = varint.decode(data, at)
                 value, at = data[at : at + length], at + length
                 if at > end:
@@ -153,8 +157,10 @@ class TransportParameters:
                     raise _error(f"parameter {key:#x} twice")
                 seen.add(key)
                 known = _KNOWN.get(key)
-                if known is not None:
-                    values[known[0]] = _decode_value(*known, value)
+                if known is None:
+                    continue
+                name, kind = known
+                values[name] = value if kind == _RAW else _decode_value(name, kind, value)
         except PeerError as error:
             raise _error(error.reason) from None
         _check(values, from_client)

@@ -81,6 +81,10 @@ class Spans:
         return gaps
 
 
+_NONE = Spans()
+"""Stands for one that was never added to: mostly nothing is lost, or comes out of order."""
+
+
 class CryptoStream:
     """One encryption level's CRYPTO data, in and out.
 
@@ -93,11 +97,10 @@ class CryptoStream:
     def __init__(self) -> None:
         self._read = 0
         self._held = bytearray()  # from offset _read on; zeroes where nothing came yet
-        self._received = Spans()
+        self._received = _NONE
         self.out = bytearray()  # from offset _base on
         self._base = self._next = 0
-        self._lost = Spans()
-        self._acked = Spans()
+        self._lost = self._acked = _NONE
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -121,6 +124,8 @@ class CryptoStream:
         if len(self._held) < at + len(data):
             self._held.extend(bytes(at + len(data) - len(self._held)))
         self._held[at : at + len(data)] = data
+        if self._received is _NONE:
+            self._received = Spans()
         self._received.add(offset, end)
         return self._release()
 
@@ -178,6 +183,13 @@ class CryptoStream:
         """A frame arrived: (offset, length)."""
         start, end = info[0], info[0] + info[1]
         self._lost.remove(start, end)
+        if self._acked is _NONE:
+            if start <= self._base:  # in order, as it mostly is
+                if end > self._base:
+                    del self.out[: end - self._base]
+                    self._base = end
+                return
+            self._acked = Spans()
         self._acked.add(max(start, self._base), end)
         if self._acked:
             start, end = self._acked.first()
@@ -190,6 +202,8 @@ class CryptoStream:
         """A frame is lost: (offset, length). What arrived otherwise is not sent again."""
         start, end = max(info[0], self._base), info[0] + info[1]
         for gap in self._acked.missing(start, end):
+            if self._lost is _NONE:
+                self._lost = Spans()
             self._lost.add(*gap)
 
     def resend(self) -> None:
