@@ -164,12 +164,14 @@ async def test_closing_ends_dials_that_wait_for_a_lookup(bind) -> None:
 
 async def test_closing_ends_dials_and_handshakes_under_way(bind) -> None:
     server, client = await bind(alpns=[ALPN]), await bind()
-    dial = asyncio.create_task(client.connect(server.addr(), ALPN))
+    answered = asyncio.create_task(client.connect(server.addr(), ALPN))
     incoming = await server.accept_next()
-    pending = await client.connect_pending(server.addr(), ALPN)
+    dial = asyncio.create_task(client.connect(server.addr(), ALPN))
     late = await server.accept_next()
+    pending = await client.connect_pending(server.addr(), ALPN)
     accepting = await incoming.accept()
     await asyncio.gather(client.close(), server.close())
+    await asyncio.gather(answered, return_exceptions=True)  # it may have been quicker
     for ended in (dial, pending.connect(), accepting.connect()):
         with pytest.raises(EndpointClosedError) as caught:
             await ended

@@ -74,7 +74,7 @@ class EngineDriver:
         alpns: Sequence[bytes],
         transport: TransportConfig | None = None,
     ) -> ConnectionDriver:
-        """Start a dial; its first packets leave at the end of this turn.
+        """Start a dial; its first packets leave at once.
 
         Raises EndpointClosedError.
         """
@@ -101,9 +101,8 @@ class EngineDriver:
         """Start the server's side of a handshake. Raises EndpointClosedError."""
         self.check_thread()
         self._check_open()
-        driver = self._adopt(incoming.accept(config, self.now()), config.transport)
-        driver.inbox.remote = incoming.remote
-        return driver
+        connection = incoming.accept(config, self.now())
+        return self._adopt(connection, config.transport, incoming.remote)
 
     def refuse(self, incoming: Incoming) -> None:
         """Answer an attempt with CONNECTION_REFUSED."""
@@ -175,12 +174,16 @@ class EngineDriver:
         if self._drivers.pop(driver.connection, None) is not None:
             self.engine.forget(driver.connection)
 
-    def _adopt(self, connection: Connection, transport: TransportConfig) -> ConnectionDriver:
+    def _adopt(
+        self, connection: Connection, transport: TransportConfig, remote: Address | None = None
+    ) -> ConnectionDriver:
+        """Drive a new connection. remote: where it comes from, None for a dial."""
         driver = ConnectionDriver(connection, self, transport)
+        driver.inbox.remote = remote
         self._drivers[connection] = driver
         if self.candidate_filter is not None and connection.path_commands is not None:
             connection.path_commands.filter_candidates(self.candidate_filter)
-        driver.schedule()
+        driver.pump()
         return driver
 
     def _enqueue(self, incoming: Incoming, now: float) -> None:

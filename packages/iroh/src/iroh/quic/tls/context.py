@@ -219,7 +219,7 @@ class Context:
     def _end(self) -> None:
         """Both Finished are in the transcript: keep what tickets and exporters need, no more."""
         assert self.schedule is not None
-        self._resumption_hash = self.schedule.transcript()
+        self._resumption_hash = self.schedule.end_transcript()
         self.complete = True
         self.extensions = {}
         self._send_secret = self._recv_secret = self._shown_key = b""

@@ -13,7 +13,7 @@ Up to the handshake secret's salt nothing depends on the connection when no tick
 
 import hashlib
 import hmac
-from typing import Final
+from typing import Any, Final
 
 from iroh.quic.hkdf import expand_label
 from iroh.quic.keys import AES_128_GCM_SHA256, AES_256_GCM_SHA384, CHACHA20_POLY1305_SHA256
@@ -49,7 +49,7 @@ class Schedule:
         self.suite = suite
         self.digest = digest = DIGESTS[suite]
         self.size = _SIZES[digest]
-        self._hash = hashlib.new(digest)
+        self._hash: Any = hashlib.new(digest)
         self.secret = b""
         """The latest of the three; empty at first without a ticket."""
         if psk is None:
@@ -64,7 +64,14 @@ class Schedule:
 
     def transcript(self) -> bytes:
         """Give the hash of all messages so far."""
-        return self._hash.copy().digest()
+        digest: bytes = self._hash.copy().digest()
+        return digest
+
+    def end_transcript(self) -> bytes:
+        """Give the same, and forget it: there are no messages to come."""
+        last: bytes = self._hash.digest()
+        self._hash = None
+        return last
 
     def derive(self, label: bytes, transcript: bytes) -> bytes:
         """Derive-Secret with the hash of the messages that it is to hang on."""
