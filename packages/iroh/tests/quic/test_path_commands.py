@@ -8,6 +8,7 @@ from iroh.quic.path_events import (
     PathAbandoned,
     PathClosed,
     PathEstablished,
+    PathSilent,
     PathStatusChanged,
     RemoteCandidateAdded,
 )
@@ -130,3 +131,64 @@ def test_candidates_rounds_and_the_path_they_find() -> None:
     pair.run(lambda: bool(events_of(pair.client, PathEstablished)))
     (found,) = events_of(pair.client, PathEstablished)
     assert found.remote == SECOND
+
+
+def test_a_path_that_gives_no_answer_says_so_and_when_it_lives_again() -> None:
+    pair = connected()
+    client, _ = pair.ends
+    commands = client.path_commands
+    assert commands is not None
+    commands.open(SECOND, None, pair.now, available=False)
+    pair.settle(0.2)
+    assert [view.established for view in commands.views()] == [True, True]
+    assert commands.best() == SERVER
+    pair.dead.add(SERVER)
+    commands.ping(0)
+    pair.run(lambda: len(events_of(pair.client, PathSilent)) >= 2, seconds=5)
+    told = events_of(pair.client, PathSilent)
+    assert [(event.path_id, event.timeouts) for event in told[:2]] == [(0, 2), (0, 3)]
+    view = commands.view(0)
+    assert view is not None
+    assert view.unanswered >= 3
+    pair.dead.clear()
+    commands.challenge(0)
+    asked = pair.now
+    pair.settle(1.0)
+    view = commands.view(0)
+    assert view is not None
+    assert view.unanswered == 0
+    assert view.answered >= asked
+    assert commands.view(9) is None
+
+
+def test_data_on_its_way_over_a_dead_path_is_sent_elsewhere() -> None:
+    pair = connected()
+    client, server = pair.ends
+    commands = client.path_commands
+    assert commands is not None
+    commands.open(SECOND, None, pair.now, available=False)
+    pair.settle(0.2)
+    pair.dead.add(SERVER)
+    stream = client.open_stream(False)
+    assert stream is not None
+    client.write(stream, b"once")
+    pair.step()
+    commands.set_status(0, False)
+    commands.set_status(1, True)
+    commands.send_elsewhere(0)
+    pair.step()
+    pair.step()
+    assert server.read(stream, 100) == b"once"
+
+
+def test_a_candidate_that_may_not_be_probed_is_not() -> None:
+    pair = connected()
+    client, server = pair.ends
+    assert client.path_commands is not None
+    assert server.path_commands is not None
+    client.path_commands.filter_candidates(lambda addr: addr.port != SECOND.port)
+    server.path_commands.set_candidates([SECOND])
+    pair.run(lambda: bool(events_of(pair.client, RemoteCandidateAdded)))
+    client.path_commands.set_candidates([CLIENT._replace(port=1001)])
+    assert client.path_commands.start_round(pair.now) == []
+    assert client.path_commands.peer_candidates() == [SECOND]

@@ -8,7 +8,7 @@ from paths_kit import CLIENT, CLIENT_2, SERVER, SERVER_2, World, rng_of
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.frames import AddAddress, PathChallenge, PathResponse, ReachOut, RemoveAddress
 from iroh.quic.nat import MAX_TO_OPEN, NatTraversal, canonical, is_probeable
-from iroh.quic.nat_probes import MAX_OUTSTANDING, MAX_SENDS, Probes
+from iroh.quic.nat_probes import BURST, MAX_OUTSTANDING, MAX_SENDS, RATE, Probes
 from iroh.quic.path_errors import NatTraversalError, ServerCannotOpen
 from iroh.quic.path_events import PathEstablished, RemoteCandidateAdded, RemoteCandidateRemoved
 from iroh_base import SocketAddr
@@ -325,6 +325,30 @@ def test_outstanding_probes_are_bounded():
     assert len(probes._challenges) == MAX_OUTSTANDING
     assert probes.answered(data[-1], A)
     assert not probes.answered(data[0], A)
+
+
+def test_probes_have_a_budget():
+    """Whoever starts rounds as fast as it can does not make us a cannon."""
+    probes = Probes(rng_of(0), 0.333)
+    sent, now = 0, 50.0
+    for turn in range(2000):
+        probes.restart()
+        for port in range(1, 33):
+            probes.add(SocketAddr("203.0.113.9", 1 + (turn * 32 + port) % 60_000), now)
+        sent += len(probes.take(now))
+        now += 0.01
+    assert sent <= BURST + RATE * 20 + 1
+    assert sent + probes.held_back == 2000 * 32
+    probes.restart()
+    probes.add(A, now + 10)
+    assert len(probes.take(now + 10)) == 1, "and goes on later"
+
+
+def test_candidates_are_what_the_peer_told_in_this_round():
+    server, client = make(False), make(True)
+    server.on_reach_out(ReachOut(1, A), 0.0)
+    client.on_add_address(AddAddress(0, B))
+    assert (server.peer_candidates(), client.peer_candidates()) == ([A], [B])
 
 
 # -- both ends ---------------------------------------------------------------------------------
