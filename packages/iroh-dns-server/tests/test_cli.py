@@ -103,7 +103,7 @@ async def test_dev_leaves_nothing_behind(
     [
         (("[http]", "[http"), (), "c.toml: not valid TOML"),
         (("port = 0", 'port = "x"'), (), "c.toml:3: http.port: expected a whole number"),
-        (("[dns]", "[https]\nport = 1\n[dns]"), (), "c.toml:5: https: this version has no TLS"),
+        (("[dns]", "[https]\nport = 1\n[dns]"), (), "c.toml:5: https.cert_mode: is missing"),
         (("a. b. 0 1 2 3 4", "a. b."), (), "c.toml:8: dns.default_soa: "),
         (("", ""), ("--http-bind-addr", "localhost:80"), "--http-bind-addr: 'localhost:80' is no"),
         (("", ""), ("--dns-bind-addr", "127.0.0.1"), "--dns-bind-addr: '127.0.0.1' is no"),

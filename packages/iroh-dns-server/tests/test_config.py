@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iroh_dns_server import (
+    CertMode,
     ConfigError,
+    HttpConfig,
+    HttpsConfig,
     MetricsConfig,
     RateLimit,
     config,
@@ -67,6 +70,7 @@ def test_every_key() -> None:
     full = parse_config(FULL)
     assert full.pkarr_put_rate_limit is RateLimit.SMART
     assert full.data_dir == Path("/srv/iroh")
+    assert full.http is not None
     assert (full.http.port, full.http.bind_addr) == (80, IPv4Address("192.0.2.1"))
     assert full.http.listen_backlog == 7
     assert (full.dns.port, full.dns.bind_addr) == (53, IPv6Address("::1"))
@@ -86,7 +90,8 @@ def test_every_key() -> None:
 def test_what_may_be_left_out() -> None:
     small = parse_config(SMALL)
     assert small.pkarr_put_rate_limit is RateLimit.SIMPLE
-    assert (small.data_dir, small.http.bind_addr, small.dns.bind_addr) == (None, None, None)
+    assert small.http == HttpConfig(port=8080)
+    assert (small.https, small.data_dir, small.dns.bind_addr) == (None, None, None)
     assert (small.dns.rr_a, small.dns.rr_aaaa, small.dns.rr_ns) == (None, None, None)
     assert small.zone_store.eviction == 7 * 86400
     assert small.zone_store.eviction_interval == 10
@@ -127,7 +132,13 @@ def test_what_may_be_left_out() -> None:
         ("[http]", "[zone_store]\neviction = 7\n[http]", "zone_store.eviction: expected text", ""),
         ("[http]", '[zone_store]\neviction_interval = "0s"\n[http]',
          "zone_store.eviction_interval:", "millisecond"),
-        ("[http]", '[https]\nport = 1\n[http]', "https: this version has no TLS", "proxy"),
+        ("[http]", "[https]\nport = 1\n[http]", "https.cert_mode: is missing", ""),
+        ("[http]", '[https]\nport = 1\ncert_mode = "x"\ndomains = ["a"]\n[http]',
+         "https.cert_mode: expected one of", "'self_signed'"),
+        ("[http]", '[https]\nport = 1\ncert_mode = "manual"\ndomains = ["a", "b"]\n[http]',
+         "https.domains: with cert_mode manual", "exactly one"),
+        ("[http]", '[https]\nport = 1\ncert_mode = "lets_encrypt"\ndomains = ["a"]\n[http]',
+         "https.cert_mode: this version does not speak ACME", "certbot"),
         ("[http]", "[mainline]\nenabled = true\n[http]", "mainline:", "enabled = false"),
         ("[http]", "[metrics]\ndisabled = 0\n[http]", "metrics.disabled: expected true or", ""),
         ("[http]", '[metrics]\nbind_addr = "[::]"\n[http]', "metrics.bind_addr:", "9117"),
@@ -140,6 +151,13 @@ def test_complaints_name_the_key_and_the_cure(old: str, new: str, start: str, al
     text = complaint(SMALL.replace(old, new, 1))
     assert text.startswith(start)
     assert also in text
+
+
+def test_https_alone() -> None:
+    text = '[https]\nport = 443\ndomains = ["a.example"]\ncert_mode = "manual"\n'
+    read = parse_config(SMALL.replace("[http]\nport = 8080\n", text))
+    assert read.http is None
+    assert read.https == HttpsConfig(port=443, domains=("a.example",), cert_mode=CertMode.MANUAL)
 
 
 def test_missing_sections() -> None:
@@ -157,7 +175,8 @@ def test_the_environment_wins() -> None:
         "IROH_DNS_DATA_DIR": "/not/this",
     }
     read = parse_config(SMALL, environment)
-    assert (read.http.port, read.dns.origins) == (1, ("a.example.",))
+    assert read.http == HttpConfig(port=1)
+    assert read.dns.origins == ("a.example.",)
     assert (read.data_dir, read.zone_store.max_future) == (Path("/data"), 3600)
     for variable, value, says in (
         ("IROH_DNS__HTTP__PORT", "x", "http.port: expected a whole number"),
@@ -195,7 +214,7 @@ def test_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"c\.toml: not valid TOML"):
         load_config(path)
     path.write_text(SMALL)
-    assert load_config(path).http.port == 8080
+    assert load_config(path).http == HttpConfig(port=8080)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,8 @@ async def test_a_port_in_use_is_said_and_everything_is_given_back(config: Config
     taken = bind_tcp(IPv4Address("127.0.0.1"), 0, "test")
     port = local_addr(taken).port
     try:
-        at_http = dataclasses.replace(config, http=dataclasses.replace(config.http, port=port))
+        http = HttpConfig(port=port, bind_addr=IPv4Address("127.0.0.1"))
+        at_http = dataclasses.replace(config, http=http)
         with pytest.raises(BindError, match=rf"http: cannot listen on 127\.0\.0\.1:{port}: .*use"):
             await DnsServer(at_http).start()
         at_dns = dataclasses.replace(config, dns=dataclasses.replace(config.dns, port=port))

@@ -6,9 +6,11 @@ through `DnsServer`.
 """
 
 from iroh_dns_server.config import (
+    CertMode,
     Config,
     DnsConfig,
     HttpConfig,
+    HttpsConfig,
     MetricsConfig,
     RateLimit,
     StoreConfig,
@@ -16,6 +18,7 @@ from iroh_dns_server.config import (
 from iroh_dns_server.config_toml import load_config, parse_config
 from iroh_dns_server.errors import (
     BindError,
+    CertificateError,
     ConfigError,
     DnsServerError,
     StoreBusyError,
@@ -29,12 +32,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BindError",
+    "CertMode",
+    "CertificateError",
     "Config",
     "ConfigError",
     "DnsConfig",
     "DnsServer",
     "DnsServerError",
     "HttpConfig",
+    "HttpsConfig",
     "Metrics",
     "MetricsConfig",
     "PacketStore",

@@ -32,6 +32,8 @@ from iroh_base.errors import AddrParseError
 from iroh_dns_server.config import (
     Config,
     DnsConfig,
+    HttpConfig,
+    HttpsConfig,
     MetricsConfig,
     RateLimit,
     default_data_dir,
@@ -50,11 +52,15 @@ DESCRIPTORS = 8192
 LOG_VARIABLE = "IROH_DNS_LOG"
 """Environment variable with a level of `logging`, for example DEBUG; default WARNING."""
 
+_BUILT_IN = Config(https=HttpsConfig(), metrics=MetricsConfig())
+"""Without a file, as upstream: HTTPS with a certificate for localhost that is made at start."""
+
 _DESCRIPTION = """\
 A pkarr and DNS server for iroh: endpoints publish signed packets with HTTP PUT /pkarr/<key>, and
 their addresses are resolved with DNS TXT _iroh.<key>.<origin>."""
 _EPILOG = """\
-Without --config the built-in settings are used: http on [::]:8080, dns on [::]:5300 (udp and tcp),
+Without --config the built-in settings are used: http on [::]:8080, https on
+[::]:8443 (with a certificate that nobody trusts; not with --dev), dns on [::]:5300 (udp and tcp),
 metrics on 127.0.0.1:9117, origins "irohdns.example." and ".", one PUT every 4 seconds per client
 (with --dev no such limit, and no metrics unless --metrics-bind-addr). Options on the command line
 win over the environment (IROH_DNS__DNS__PORT=53 for [dns] port), and that over the file. SIGHUP
@@ -134,14 +140,15 @@ def _configure(arguments: argparse.Namespace) -> Config:
     if arguments.config is not None:
         config = load_config(arguments.config, os.environ)
     else:
-        config = Config(metrics=None if arguments.dev else MetricsConfig())
+        config = Config() if arguments.dev else _BUILT_IN
     if arguments.dev:
         config = dataclasses.replace(config, pkarr_put_rate_limit=RateLimit.DISABLED)
     data_dir = arguments.data_dir or config.data_dir or default_data_dir()
     config = dataclasses.replace(config, data_dir=data_dir)
     if arguments.http_bind_addr is not None:
         at = _address("--http-bind-addr", arguments.http_bind_addr)
-        http = dataclasses.replace(config.http, bind_addr=ip_address(at.ip), port=at.port)
+        old = config.http or HttpConfig()
+        http = dataclasses.replace(old, bind_addr=ip_address(at.ip), port=at.port)
         config = dataclasses.replace(config, http=http)
     if arguments.metrics_bind_addr is not None:
         at = _address("--metrics-bind-addr", arguments.metrics_bind_addr)

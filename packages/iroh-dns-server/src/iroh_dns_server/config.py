@@ -16,6 +16,7 @@ __all__ = [
     "Config",
     "DnsConfig",
     "HttpConfig",
+    "HttpsConfig",
     "MetricsConfig",
     "RateLimit",
     "StoreConfig",
@@ -34,7 +35,7 @@ class CertMode(enum.Enum):
     MANUAL = "manual"
     """`<data_dir>/cert_cache/<domain>.crt` and `.key`, PEM; read again when they change."""
     LETS_ENCRYPT = "lets_encrypt"
-    """Got and renewed by ACME; kept in `<data_dir>/cert_cache`."""
+    """Not there yet: an ACME client of your own (certbot), and MANUAL."""
     SELF_SIGNED = "self_signed"
     """Made anew at every start, for development."""
 
@@ -58,6 +59,19 @@ class HttpConfig:
     """None: every address of both families."""
     listen_backlog: int = 1024
     """Connections the kernel keeps ready; upstream `DEFAULT_LISTEN_BACKLOG`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpsConfig:
+    """`[https]`: the same over TLS, with HTTP/2 for those who ask for it."""
+
+    port: int = 8443
+    bind_addr: IPv4Address | IPv6Address | None = None
+    """None: every address of both families."""
+    domains: tuple[str, ...] = ("localhost",)
+    """Whom the certificate is for; with MANUAL exactly one."""
+    cert_mode: CertMode = CertMode.SELF_SIGNED
+    listen_backlog: int = 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +126,8 @@ class StoreConfig:
 class Config:
     """Everything a `DnsServer` needs to know."""
 
-    http: HttpConfig = HttpConfig()
+    http: HttpConfig | None = HttpConfig()
+    https: HttpsConfig | None = None
     dns: DnsConfig = DnsConfig(rr_a=IPv4Address("127.0.0.1"), rr_ns="ns1.irohdns.example.")
     zone_store: StoreConfig = StoreConfig()
     metrics: MetricsConfig | None = None

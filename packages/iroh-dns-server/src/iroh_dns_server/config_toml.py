@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from iroh_dns_server.config import (
+    CertMode,
     Config,
     DnsConfig,
     HttpConfig,
+    HttpsConfig,
     MetricsConfig,
     RateLimit,
     StoreConfig,
@@ -49,7 +51,6 @@ __all__ = ["check_config", "load_config", "parse_config", "parse_duration", "rea
 VARIABLES: Final = "IROH_DNS__"
 """How environment variables begin that override a key."""
 _LATER: Final = {
-    "https": "this version has no TLS yet: remove it, and put a TLS proxy in front of [http]",
     "mainline": "this version does not ask the mainline DHT yet: remove it, or set enabled = false",
 }
 _T = TypeVar("_T")
@@ -180,19 +181,29 @@ def _table(value: Any, path: str) -> dict[str, Any]:
 
 
 def _read(whole: _Section) -> Config:
-    known = ("http", "dns", "zone_store", "metrics", "pkarr_put_rate_limit", "data_dir", *_LATER)
+    known = (
+        "http",
+        "https",
+        "dns",
+        "zone_store",
+        "metrics",
+        "pkarr_put_rate_limit",
+        "data_dir",
+        *_LATER,
+    )
     whole.only(known)
     for name, why in _LATER.items():
         if name in whole and whole.section(name).table.get("enabled") is not False:
             whole.complain(name, why)
-    if "http" not in whole:
-        whole.complain("http", "the section is missing: add [http] with a port")
+    if "http" not in whole and "https" not in whole:
+        whole.complain("http", "the section is missing: add [http] with a port, or [https]")
     if "dns" not in whole:
         needs = "add [dns] with port, default_soa, default_ttl and origins"
         whole.complain("dns", f"the section is missing: {needs}")
     modes = choice(*(mode.value for mode in RateLimit))
     return Config(
-        http=_http(whole.section("http")) if _usable(whole, "http") else HttpConfig(),
+        http=_http(whole.section("http")) if _usable(whole, "http") else None,
+        https=_https(whole.section("https")) if _usable(whole, "https") else None,
         dns=_dns(whole.section("dns")) if _usable(whole, "dns") else DnsConfig(),
         zone_store=_store(whole.section("zone_store")),
         metrics=_metrics(whole.section("metrics")) if "metrics" in whole else MetricsConfig(),
@@ -217,6 +228,28 @@ def _http(section: _Section) -> HttpConfig:
         port=section.need("port", port, default.port),
         bind_addr=section.get("bind_addr", ip, None),
         listen_backlog=section.get("listen_backlog", backlog, default.listen_backlog),
+    )
+
+
+def _https(section: _Section) -> HttpsConfig:
+    acme = ("letsencrypt_contact", "letsencrypt_prod")
+    section.only(("port", "bind_addr", "listen_backlog", "domains", "cert_mode", *acme))
+    default = HttpsConfig()
+    modes = choice(*(mode.value for mode in CertMode))
+    mode = CertMode(section.need("cert_mode", modes, default.cert_mode.value))
+    domains = section.need("domains", texts, default.domains)
+    if mode is CertMode.MANUAL and len(domains) != 1:
+        section.complain("domains", "with cert_mode manual there must be exactly one")
+    if mode is CertMode.LETS_ENCRYPT:
+        why = "this version does not speak ACME yet: use certbot, and cert_mode manual"
+        section.complain("cert_mode", why)
+    backlog = integer(1, 2**31 - 1)
+    return HttpsConfig(
+        port=section.need("port", port, default.port),
+        bind_addr=section.get("bind_addr", ip, None),
+        listen_backlog=section.get("listen_backlog", backlog, default.listen_backlog),
+        domains=domains,
+        cert_mode=mode,
     )
 
 

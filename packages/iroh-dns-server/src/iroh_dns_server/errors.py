@@ -2,6 +2,7 @@
 
 DnsServerError (IrohError)
  +- ConfigError   INVALID_INPUT   a configuration key that is wrong, with its path
+ +- CertificateError  INVALID_INPUT  a certificate or its key that cannot be used
  +- BindError     BIND            an address that cannot be listened on
  +- StoreError    INTERNAL        the packet store cannot be opened, read or written
      +- StoreBusyError            its queue is full: try again later
@@ -11,7 +12,14 @@ from typing import ClassVar
 
 from iroh_base.errors import IrohError, IrohErrorKind
 
-__all__ = ["BindError", "ConfigError", "DnsServerError", "StoreBusyError", "StoreError"]
+__all__ = [
+    "BindError",
+    "CertificateError",
+    "ConfigError",
+    "DnsServerError",
+    "StoreBusyError",
+    "StoreError",
+]
 
 
 class DnsServerError(IrohError):
@@ -20,6 +28,12 @@ class DnsServerError(IrohError):
 
 class ConfigError(DnsServerError, ValueError):
     """A configuration that cannot be used; the message starts with the path of the key."""
+
+    default_kind: ClassVar[IrohErrorKind] = IrohErrorKind.INVALID_INPUT
+
+
+class CertificateError(DnsServerError):
+    """A certificate or its key cannot be used; the message says which file, and why."""
 
     default_kind: ClassVar[IrohErrorKind] = IrohErrorKind.INVALID_INPUT
 

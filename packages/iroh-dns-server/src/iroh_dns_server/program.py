@@ -1,8 +1,9 @@
 """What the program `iroh-dns-server` runs: a server made from its settings, and its signals.
 
     SIGINT, SIGTERM     stop; a second one ends the program the hard way
-    SIGHUP              read the settings again: origins and their records, rate limit, expiry and
-                        max_future count at once, nobody is dropped. A bad file changes nothing.
+    SIGHUP              read the settings again: origins and their records, rate limit, expiry,
+                        max_future and certificates count at once, nobody is dropped.
+                        A bad file changes nothing.
 
 What needs a restart (addresses, directories) is named in a warning when it changed.
 """
@@ -90,7 +91,11 @@ class Program:
 
 def _where(server: DnsServer) -> Iterator[str]:
     """What is served where, a line each."""
-    yield f"http on http://{server.http_addr}"
+    if server.config.http is not None:
+        yield f"http on http://{server.http_addr}"
+    if server.certificates is not None:
+        fingerprint = server.certificates.fingerprint()
+        yield f"https on https://{server.https_addr}, certificate SHA-256 {fingerprint}"
     yield f"dns on udp+tcp {server.dns_addr}"
     if server.metrics_addr is not None:
         yield f"metrics on http://{server.metrics_addr}"

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import ssl
 from collections.abc import Callable
 from types import TracebackType
 
 from iroh_base.addr import SocketAddr
-from iroh_dns_server.config import Config, default_data_dir
+from iroh_dns_server.certs import CertFiles, Certificates, SelfSigned
+from iroh_dns_server.config import CertMode, Config, HttpConfig, HttpsConfig, default_data_dir
 from iroh_dns_server.dns import Authority, DnsService, TcpServer, UdpServer, ZoneCache
 from iroh_dns_server.errors import DnsServerError
 from iroh_dns_server.expiry import Expiry
@@ -22,6 +24,11 @@ from iroh_dns_server.store import PacketStore, SqliteStore
 __all__ = ["DnsServer"]
 
 logger = logging.getLogger(__name__)
+
+CERT_CACHE = "cert_cache"
+"""The folder of certificates in the data directory, as upstream."""
+RELOAD_INTERVAL = 60.0
+"""Seconds between two looks at certificate files."""
 
 
 class DnsServer:
@@ -54,12 +61,20 @@ class DnsServer:
         self._expiry: Expiry | None = None
         self._metrics_addr: SocketAddr | None = None
         self._http_addr: SocketAddr | None = None
+        self._https_addr: SocketAddr | None = None
+        self.certificates: Certificates | None = None
+        """Those of HTTPS, once it is served."""
         self._dns_addr: SocketAddr | None = None
 
     @property
     def http_addr(self) -> SocketAddr:
-        """Where HTTP is served. Raises `DnsServerError` before `start`."""
+        """Where HTTP is served. Raises `DnsServerError` before `start`, and if it is not."""
         return _started(self._http_addr)
+
+    @property
+    def https_addr(self) -> SocketAddr | None:
+        """Where HTTPS is served, if it is."""
+        return self._https_addr
 
     @property
     def dns_addr(self) -> SocketAddr:
@@ -89,6 +104,8 @@ class DnsServer:
         Raises `ConfigError`, and then nothing has changed.
         """
         authority = Authority(config.dns)
+        if self.certificates is not None:
+            self.certificates.reload()
         old, self.config = self.config, _renewed(self.config, config)
         if self._service is not None and old.dns != self.config.dns:
             self._service.set_authority(authority)
@@ -142,7 +159,6 @@ class DnsServer:
         return SqliteStore.open(data_dir, max_batch=self.config.zone_store.max_batch_size)
 
     async def _serve_http(self, store: PacketStore, zones: ZoneCache) -> None:
-        config = self.config.http
         handlers = self._pkarr = PkarrHandlers(
             store,
             zones,
@@ -152,12 +168,32 @@ class DnsServer:
             max_future=self.config.zone_store.max_future,
             clock=self._clock,
         )
-        sock = bind_tcp(config.bind_addr, config.port, "http", config.listen_backlog)
-        app = make_app(handlers, self.metrics)
-        server = HttpServer(sock, app, self.metrics)
+        if self.config.http is not None:
+            self._http_addr = await self._listen_http(self.config.http, handlers, None)
+        if (https := self.config.https) is not None:
+            certificates = self.certificates = self._certificates(https)
+            self._https_addr = await self._listen_http(https, handlers, certificates.context)
+            task = asyncio.create_task(_look_again(certificates), name="iroh-dns-certificates")
+            self._stack.push_async_callback(_cancel, task)
+
+    async def _listen_http(
+        self,
+        config: HttpConfig | HttpsConfig,
+        handlers: PkarrHandlers,
+        context: ssl.SSLContext | None,
+    ) -> SocketAddr:
+        name = "http" if context is None else "https"
+        sock = bind_tcp(config.bind_addr, config.port, name, config.listen_backlog)
+        server = HttpServer(sock, make_app(handlers, self.metrics), self.metrics, context=context)
         self._stack.push_async_callback(server.close)
         await server.start()
-        self._http_addr = local_addr(sock)
+        return local_addr(sock)
+
+    def _certificates(self, config: HttpsConfig) -> Certificates:
+        if config.cert_mode is CertMode.SELF_SIGNED:
+            return SelfSigned(config.domains)
+        data_dir = self.config.data_dir or default_data_dir()
+        return CertFiles(data_dir / CERT_CACHE, config.domains[0])
 
     async def _serve_dns(self, zones: ZoneCache) -> None:
         config = self.config.dns
@@ -209,6 +245,12 @@ def _differences(used: object, wanted: object, prefix: str = "") -> list[str]:
         both = dataclasses.is_dataclass(ours) and dataclasses.is_dataclass(theirs)
         names += _differences(ours, theirs, f"{path}.") if both else [path]
     return names
+
+
+async def _look_again(certificates: Certificates) -> None:
+    while True:
+        await asyncio.sleep(RELOAD_INTERVAL)
+        certificates.reload()
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

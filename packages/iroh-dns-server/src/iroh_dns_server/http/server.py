@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import socket
+import ssl
 
 from aiohttp import web
 
+from iroh_dns_server.http.tls import Chooser, tls_protocol
 from iroh_dns_server.listener import Listener
 from iroh_dns_server.metrics import Metrics
 
@@ -31,7 +33,7 @@ class _Refuse(asyncio.Protocol):
 
 
 class HttpServer:
-    """Serves `app` on `sock`, a listening TCP socket that it then owns."""
+    """Serves `app` on `sock`, a listening TCP socket it then owns; with `context` over TLS."""
 
     def __init__(
         self,
@@ -41,9 +43,12 @@ class HttpServer:
         *,
         max_connections: int = MAX_CONNECTIONS,
         idle_timeout: float = IDLE_TIMEOUT,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self._metrics = metrics
         self._max_connections = max_connections
+        self._context = context
+        self._secured = 0
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
@@ -68,7 +73,13 @@ class HttpServer:
     def _protocol(self) -> asyncio.BaseProtocol:
         """A protocol for a new connection."""
         server = self._runner.server
-        if server is None or len(server.connections) >= self._max_connections:
+        if server is None or max(len(server.connections), self._secured) >= self._max_connections:
             self._metrics.http_connections_refused += 1
             return _Refuse()
-        return server()
+        if self._context is None:
+            return server()
+        self._secured += 1
+        return tls_protocol(self._context, Chooser({}, server), self._over)
+
+    def _over(self) -> None:
+        self._secured -= 1
