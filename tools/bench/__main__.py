@@ -1,6 +1,7 @@
 """Side by side: this project, n0's bindings, the Rust engine behind them, aioquic, and the limit.
 
     nox -s bench -- --quick
+    nox -s bench -- relay            our relay beside the Rust one: relay.py
     PYTHONPATH=tools IROH_RUST_PYTHON=... python -m bench [--quick] [--only bulk_up,rtt] ...
 
 Every round measures each column once, so that all of them meet the same weather; the table shows
@@ -24,7 +25,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import figures, table
+from bench import figures, relay, table
 from bench.pairs import TOOLS, MeasurementError, Pair, python_of
 from bench.workloads import WORKLOADS
 
@@ -155,6 +156,8 @@ def head(bench: Bench, chosen: argparse.Namespace) -> list[str]:
 
 def main() -> int:
     """Measure and print the table; 1 when something failed."""
+    if sys.argv[1:2] == ["relay"]:
+        return relay.main(sys.argv[2:])
     chosen = options()
     columns = []
     for column in chosen.columns:
