@@ -17,6 +17,7 @@ from aiohttp import web
 from iroh_base.addr import SocketAddr
 
 from .accept_limit import limited
+from .acceptor import Acceptor
 from .errors import ListenError
 from .tls import tls_factory
 
@@ -55,7 +56,7 @@ class Listener:
         self._context = context
         self._handshake_timeout = handshake_timeout
         self._may_enter = may_enter
-        self._listener: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
         self.addr: SocketAddr | None = None
 
     async def start(self, addr: SocketAddr) -> SocketAddr:
@@ -69,27 +70,23 @@ class Listener:
         if self._may_enter is not None:
             factory = limited(factory, self._may_enter)
         sock = listening_socket(addr)
-        try:
-            self._listener = await asyncio.get_running_loop().create_server(factory, sock=sock)
-        except BaseException:
-            sock.close()
-            raise
+        self._acceptor = Acceptor(sock, factory)
+        self._acceptor.start()
         self.addr = bound_addr(sock)
         return self.addr
 
     def stop_listening(self) -> None:
         """Take no new connections."""
-        if self._listener is not None:
-            self._listener.close()
+        if self._acceptor is not None:
+            self._acceptor.stop()
 
     async def close(self) -> None:
         """Stop listening and end what is left. Idempotent."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.close()
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            await acceptor.close()
             self._server.pre_shutdown()  # idle connections need not be waited for
             await self._server.shutdown(_SHUTDOWN_GRACE)
-            await listener.wait_closed()
             logger.debug("%s is closed", self.addr)
 
 
