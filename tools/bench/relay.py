@@ -38,7 +38,7 @@ manual_key_path = "{folder}/relay.key"
 """
 PATIENCE = 20.0
 SMALL, BATCH, SEGMENT = 1200, 14_520, 1452
-"""Bytes of contents: a datagram, and ten in a batch as Rust sends them (14,556 bytes as a frame)."""
+"""Bytes of contents: a datagram, and ten in a batch as Rust sends them (a frame of 14,556)."""
 WINDOW = 128
 FLOOD = 512
 
