@@ -44,7 +44,9 @@ def check_code(code: int) -> int:
 
 
 def _check_size(size: int) -> int:
-    if operator.index(size) < 0:
+    if type(size) is not int:
+        operator.index(size)
+    if size < 0:
         raise InvalidInputError("a size must be >= 0")
     return size
 

@@ -59,6 +59,7 @@ TRANSITIONS = {
 """What is not here does nothing, or is refused."""
 
 OVER = frozenset((DATA_READ, RESET_READ))
+_FIN_AND_COMPLETE = TRANSITIONS[TRANSITIONS[RECV, FIN], COMPLETE]
 
 _KEPT = 512
 """Frames from this size on are kept as they came, as views of their packet. Smaller ones are
@@ -136,8 +137,8 @@ class RecvHalf:
                     self._join(data)
                 if fin:
                     self.final_size = stop
-                    self._move(FIN)
-                    self._move(COMPLETE)
+                    self.state = _FIN_AND_COMPLETE
+                    self._plain = False
                 return fin or size > 0
         return self._on_any_data(offset, data, fin)
 
