@@ -93,7 +93,7 @@ async def test_many_who_want_a_stream_are_not_all_woken_for_a_few(inbox) -> None
     await turns()
     inbox.take([ev.StreamsAvailable(True, 3)])
     await turns()
-    assert woken == 4  # the last of them will have to ask again, and be told
+    assert woken == 3
     inbox.close(TimedOut())
     await asyncio.gather(*tasks)
 

@@ -179,8 +179,7 @@ class Inbox:
         self.waiters.wake(("write", event.stream_id))
 
     def _on_streams(self, event: ev.StreamsAvailable) -> None:
-        # One more than can succeed: it asks again, so that we are told again.
-        self.waiters.wake(("streams", event.bidirectional), event.count + 1)
+        self.waiters.wake(("streams", event.bidirectional), event.count)
 
     def _on_datagram(self, event: ev.DatagramReceived) -> None:
         self._datagrams.append(event.data)

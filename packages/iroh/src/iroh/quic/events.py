@@ -70,7 +70,7 @@ class StreamStoppedByPeer(Event):
 
 @dataclass(frozen=True, slots=True)
 class StreamsAvailable(Event):
-    """`open_stream` may succeed again after it had returned None.
+    """`open_stream` may succeed again: the limit moved, after it had returned None once.
 
     count: how often, as things are now.
     """

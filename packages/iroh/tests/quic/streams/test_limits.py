@@ -100,6 +100,21 @@ def test_a_small_raise_is_told_at_once():
     assert settle(client, server) == [MaxData(1001)]
 
 
+def test_each_move_of_the_limit_is_told_to_who_was_refused_once():
+    """The second may come before those woken by the first have opened a stream."""
+    events = []
+    streams = Streams(True, TransportConfig(), events)
+    streams.set_peer_params(*[1000] * 4, 0, 0)
+    streams.on_max_streams(MaxStreams(True, 1))
+    assert not events
+    assert streams.open_stream(True) == 0
+    assert streams.open_stream(True) is None
+    streams.on_max_streams(MaxStreams(True, 3))
+    streams.on_max_streams(MaxStreams(True, 8))
+    streams.on_max_streams(MaxStreams(True, 8))
+    assert [event.count for event in events] == [2, 7]
+
+
 def test_no_stream_before_the_limits_are_known():
     events = []
     streams = Streams(True, TransportConfig(), events)

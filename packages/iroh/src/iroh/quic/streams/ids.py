@@ -16,23 +16,24 @@ class LocalIds:
     """Streams of one kind that we open.
 
     opened: how many; limit: how many the peer lets us open in all.
-    wanted: an `open` was refused; StreamsAvailable is owed.
+    wanted: an `open` was refused, and the limit has not moved since.
+    asked: an `open` was refused once; from then on each move of the limit is told.
     blocked_at: the limit for which STREAMS_BLOCKED was sent, -1 for none.
     """
 
-    __slots__ = ("base", "blocked_at", "limit", "opened", "wanted")
+    __slots__ = ("asked", "base", "blocked_at", "limit", "opened", "wanted")
 
     def __init__(self, base: int) -> None:
         self.base = base
         self.blocked_at = -1
         self.limit = 0
         self.opened = 0
-        self.wanted = False
+        self.wanted = self.asked = False
 
     def open(self) -> int | None:
         """Give the next id, None at the limit."""
         if self.opened >= self.limit:
-            self.wanted = True
+            self.wanted = self.asked = True
             return None
         stream_id = self.opened << 2 | self.base
         self.opened += 1

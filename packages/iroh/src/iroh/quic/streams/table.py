@@ -171,7 +171,9 @@ class StreamTable:
     def _allow(self, which: int, has_initial: bool = False) -> None:
         """A limit of streams has moved: let those go on that waited for it."""
         ids = self._local[which]
-        if ids.wanted and ids.opened < ids.limit:
+        if ids.asked and ids.opened < ids.limit:
+            # Told at every move, not at the first alone: the next may come before those who were
+            # woken have opened a stream, and then nobody would be refused and ask again.
             ids.wanted = False
             self._events.append(StreamsAvailable(not which, ids.limit - ids.opened))
         if not (has_initial or self._has_waiting):
