@@ -12,7 +12,8 @@ from aiohttp import web
 
 from iroh_dns_server import Config, DnsServer, SqliteStore, StoreBusyError, StoreError
 from iroh_dns_server.http import HttpServer, RateLimiter
-from iroh_dns_server.http.body import BODY_LIMIT, BodyError, read_body
+from iroh_dns_server.http.body import BODY_LIMIT, read_body
+from iroh_dns_server.http.exchange import BodyError
 from iroh_dns_server.metrics import Metrics
 from iroh_dns_server.sockets import bind_tcp, local_addr
 

@@ -14,7 +14,8 @@ from iroh_dns_server.config import CertMode, Config, HttpConfig, HttpsConfig, de
 from iroh_dns_server.dns import Authority, DnsService, TcpServer, UdpServer, ZoneCache
 from iroh_dns_server.errors import DnsServerError
 from iroh_dns_server.expiry import Expiry
-from iroh_dns_server.http import HttpServer, RateLimiter, make_app
+from iroh_dns_server.http import HttpServer, RateLimiter, Routes, make_app
+from iroh_dns_server.http.doh import DohHandlers
 from iroh_dns_server.http.metrics_page import MetricsPage
 from iroh_dns_server.http.pkarr import PkarrHandlers, wall_clock_us
 from iroh_dns_server.metrics import Metrics
@@ -137,8 +138,9 @@ class DnsServer:
         store = self._open_store()
         self._stack.push_async_callback(store.close)
         zones = ZoneCache(store, self.metrics)
-        await self._serve_http(store, zones)
-        await self._serve_dns(zones)
+        self._service = DnsService(self._authority, zones, self.metrics)
+        await self._serve_http(store, zones, self._service)
+        self._serve_dns(self._service)
         self._serve_metrics()
         settings = self.config.zone_store
         expiry = self._expiry = Expiry(
@@ -158,7 +160,7 @@ class DnsServer:
         data_dir = self.config.data_dir or default_data_dir()
         return SqliteStore.open(data_dir, max_batch=self.config.zone_store.max_batch_size)
 
-    async def _serve_http(self, store: PacketStore, zones: ZoneCache) -> None:
+    async def _serve_http(self, store: PacketStore, zones: ZoneCache, service: DnsService) -> None:
         handlers = self._pkarr = PkarrHandlers(
             store,
             zones,
@@ -168,23 +170,24 @@ class DnsServer:
             max_future=self.config.zone_store.max_future,
             clock=self._clock,
         )
+        routes = Routes(handlers, DohHandlers(service), self.metrics)
         if self.config.http is not None:
-            self._http_addr = await self._listen_http(self.config.http, handlers, None)
+            self._http_addr = await self._listen_http(self.config.http, routes, None)
         if (https := self.config.https) is not None:
             certificates = self.certificates = self._certificates(https)
-            self._https_addr = await self._listen_http(https, handlers, certificates.context)
+            self._https_addr = await self._listen_http(https, routes, certificates.context)
             task = asyncio.create_task(_look_again(certificates), name="iroh-dns-certificates")
             self._stack.push_async_callback(_cancel, task)
 
     async def _listen_http(
         self,
         config: HttpConfig | HttpsConfig,
-        handlers: PkarrHandlers,
+        routes: Routes,
         context: ssl.SSLContext | None,
     ) -> SocketAddr:
         name = "http" if context is None else "https"
         sock = bind_tcp(config.bind_addr, config.port, name, config.listen_backlog)
-        server = HttpServer(sock, make_app(handlers, self.metrics), self.metrics, context=context)
+        server = HttpServer(sock, make_app(routes), self.metrics, context=context)
         self._stack.push_async_callback(server.close)
         await server.start()
         return local_addr(sock)
@@ -195,9 +198,8 @@ class DnsServer:
         data_dir = self.config.data_dir or default_data_dir()
         return CertFiles(data_dir / CERT_CACHE, config.domains[0])
 
-    async def _serve_dns(self, zones: ZoneCache) -> None:
+    def _serve_dns(self, service: DnsService) -> None:
         config = self.config.dns
-        service = self._service = DnsService(self._authority, zones, self.metrics)
         udp_socket, tcp_socket = bind_dns(config.bind_addr, config.port)
         udp = UdpServer(udp_socket, service, self.metrics)
         self._stack.push_async_callback(udp.close)

@@ -47,6 +47,7 @@ class Pending(NamedTuple):
     query: Query
     question: KeyQuestion
     udp: bool
+    https: bool
 
 
 class _Remembered(NamedTuple):
@@ -69,7 +70,7 @@ class DnsService:
         self._authority = authority
         self._remembered.clear()
 
-    def respond(self, request: bytes, *, udp: bool) -> bytes | Pending | None:
+    def respond(self, request: bytes, *, udp: bool, https: bool = False) -> bytes | Pending | None:
         """The answer, or None if the request deserves none, or `Pending`. Never raises."""
         if udp:
             known = self._remembered.get(request[2:])
@@ -84,13 +85,13 @@ class DnsService:
         except BadQueryError as error:
             if error.rcode == FORMERR:
                 self._metrics.dns_malformed += 1
-            self._count("dns_lookup_error", udp)
+            self._count("dns_lookup_error", udp, https)
             return render_error(error)
         decision = self._authority.decide(query)
         if isinstance(decision, Answer):
-            return self._render(query, decision, udp)
+            return self._render(query, decision, udp, https)
         zone = self._zones.peek(decision.public_key)
-        pending = Pending(request, query, decision, udp)
+        pending = Pending(request, query, decision, udp, https)
         return pending if zone is None else self._from_zone(pending, zone)
 
     async def finish(self, pending: Pending) -> bytes:
@@ -101,12 +102,12 @@ class DnsService:
             logger.debug("a DNS lookup failed: %s", error)  # the store tells the operator
             self._metrics.store_errors += 1
             failure = Answer(SERVFAIL, authoritative=False)
-            return self._render(pending.query, failure, pending.udp)
+            return self._render(pending.query, failure, pending.udp, pending.https)
         return self._from_zone(pending, zone)
 
     def _from_zone(self, pending: Pending, zone: Zone | None) -> bytes:
         answer = self._authority.from_zone(pending.query, pending.question, zone)
-        reply = self._render(pending.query, answer, pending.udp)
+        reply = self._render(pending.query, answer, pending.udp, pending.https)
         if pending.udp and zone is not None and len(pending.request) <= MAX_REMEMBERED_REQUEST:
             while len(self._remembered) >= MAX_REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
@@ -114,18 +115,20 @@ class DnsService:
             self._remembered[pending.request[2:]] = kept
         return reply
 
-    def _render(self, query: Query, answer: Answer, udp: bool) -> bytes:
+    def _render(self, query: Query, answer: Answer, udp: bool, https: bool) -> bytes:
         reply, truncated = render(query, answer, udp=udp)
         if truncated:
             self._metrics.dns_truncated += 1
-        self._count(_outcome(answer), udp)
+        self._count(_outcome(answer), udp, https)
         return reply
 
-    def _count(self, outcome: str, udp: bool) -> None:
+    def _count(self, outcome: str, udp: bool, https: bool = False) -> None:
         metrics = self._metrics
         metrics.dns_requests += 1
         if udp:
             metrics.dns_requests_udp += 1
+        elif https:
+            metrics.dns_requests_https += 1
         else:
             metrics.dns_requests_tcp += 1
         setattr(metrics, outcome, getattr(metrics, outcome) + 1)

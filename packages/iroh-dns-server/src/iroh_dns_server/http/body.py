@@ -16,10 +16,11 @@ import contextlib
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from iroh_dns_server.http.exchange import BodyError
+
 __all__ = [
     "BODY_LIMIT",
     "BODY_TIMEOUT",
-    "BodyError",
     "answer_early",
     "expect_continue",
     "read_body",
@@ -33,15 +34,6 @@ BODY_TIMEOUT = 10.0
 LINGER_TIME = 2.0
 LINGER_BYTES = 1024 * 1024
 """How long and how much to read on after an early answer."""
-
-
-class BodyError(Exception):
-    """A body that cannot be had: the status and the text of the answer."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
 
 
 async def read_body(

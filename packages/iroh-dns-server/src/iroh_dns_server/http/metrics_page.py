@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
 from iroh_base.openmetrics import CONTENT_TYPE, Metric, document, openmetrics
-from iroh_dns_server.http.replies import health_json
+from iroh_dns_server.http.exchange import health_json
 from iroh_dns_server.listener import Listener
 from iroh_dns_server.metrics import GAUGES, METRICS_GROUP, Metrics
 

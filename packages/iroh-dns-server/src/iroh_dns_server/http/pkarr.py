@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from aiohttp import web
-
 from iroh_base.encoding import z32_decode
 from iroh_base.errors import KeyParsingError, PkarrError
 from iroh_base.keys import PublicKey
@@ -21,9 +19,8 @@ from iroh_base.pkarr import SignedPacket
 from iroh_dns_server.config import RateLimit, StoreConfig
 from iroh_dns_server.dns.zones import ZoneCache
 from iroh_dns_server.errors import StoreBusyError, StoreError
-from iroh_dns_server.http.body import BodyError, answer_early, read_body
+from iroh_dns_server.http.exchange import Ask, BodyError, Reply, error_reply
 from iroh_dns_server.http.rate_limit import RateLimiter, client_address
-from iroh_dns_server.http.replies import error_reply
 from iroh_dns_server.metrics import Metrics
 from iroh_dns_server.store.base import PacketStore, PutOutcome
 
@@ -64,36 +61,36 @@ class PkarrHandlers:
         self._limiter = RateLimiter() if limiter is None else limiter
         self._clock = clock
 
-    async def put(self, request: web.Request) -> web.StreamResponse:
+    async def put(self, ask: Ask) -> Reply:
         """Store the packet in the body if it is valid and newer than what is stored."""
-        if (refused := self._limit(request)) is not None:
-            return await answer_early(request, refused)
+        if (refused := self._limit(ask)) is not None:
+            return refused
         try:
-            key = PublicKey.from_z32(request.match_info["key"])
+            key = PublicKey.from_z32(_key(ask))
         except KeyParsingError as error:
-            return await _refuse(request, 400, f"invalid key: {error}")
+            return error_reply(400, f"invalid key: {error}")
         try:
-            body = await read_body(request)
+            body = await ask.read()
             packet = SignedPacket.from_relay_payload(key, body)
         except BodyError as error:
-            return await _refuse(request, error.status, error.detail)
+            return error_reply(error.status, error.detail)
         except PkarrError as error:
             return error_reply(400, f"invalid body payload: {error}")
         if packet.timestamp_us > self._clock() + int(self.max_future * 1_000_000):
             return error_reply(400, self._too_far_ahead(packet.timestamp_us))
         return await self._keep(key.to_bytes(), body)
 
-    async def get(self, request: web.Request) -> web.StreamResponse:
+    async def get(self, ask: Ask) -> Reply:
         """The newest packet of a key."""
         try:
-            payload = await self._find(request.match_info["key"])
+            payload = await self._find(_key(ask))
         except KeyParsingError as error:
             return error_reply(400, f"invalid key: {error}")
         except StoreError as error:
             return self._failed(error)
         if payload is None:
             return error_reply(404)
-        return web.Response(body=payload, content_type=CONTENT_TYPE)
+        return Reply(200, payload, CONTENT_TYPE)
 
     async def _find(self, text: str) -> bytes | None:
         """Look a key up. Whether it is a point of the curve is only asked when nothing is found:
@@ -107,7 +104,7 @@ class PkarrHandlers:
             PublicKey.from_z32(text)
         return payload
 
-    async def _keep(self, public_key: bytes, payload: bytes) -> web.StreamResponse:
+    async def _keep(self, public_key: bytes, payload: bytes) -> Reply:
         try:
             outcome = await self._store.put(public_key, payload)
         except StoreError as error:
@@ -123,24 +120,25 @@ class PkarrHandlers:
             else:
                 self._metrics.store_packets_updated += 1
         logger.debug("pkarr PUT for %s: %s", public_key.hex()[:10], outcome.value)
-        return web.Response(status=204)
+        return Reply(204)
 
-    def _limit(self, request: web.Request) -> web.Response | None:
+    def _limit(self, ask: Ask) -> Reply | None:
         """The 429 for a client that is too fast, worded like the Rust server's."""
         if self.rate_limit is RateLimit.DISABLED:
             return None
-        wait = self._limiter.check(client_address(self.rate_limit, request.remote, request.headers))
+        wait = self._limiter.check(client_address(self.rate_limit, ask.remote, ask.headers))
         if not wait:
             return None
         self._metrics.http_rate_limited += 1
         seconds = str(int(wait))
-        return web.Response(
-            status=429,
-            text=f"Too Many Requests! Wait for {seconds}s",
-            headers={"x-ratelimit-after": seconds, "retry-after": seconds},
+        return Reply(
+            429,
+            f"Too Many Requests! Wait for {seconds}s".encode(),
+            "text/plain; charset=utf-8",
+            {"x-ratelimit-after": seconds, "retry-after": seconds},
         )
 
-    def _failed(self, error: StoreError) -> web.StreamResponse:
+    def _failed(self, error: StoreError) -> Reply:
         self._metrics.store_errors += 1
         if isinstance(error, StoreBusyError):
             return error_reply(503, error.message(), {"Retry-After": "1"})
@@ -156,5 +154,6 @@ class PkarrHandlers:
         )
 
 
-async def _refuse(request: web.Request, status: int, detail: str) -> web.StreamResponse:
-    return await answer_early(request, error_reply(status, detail))
+def _key(ask: Ask) -> str:
+    """The key in the path /pkarr/{key}."""
+    return ask.path.rpartition("/")[2]
