@@ -245,6 +245,16 @@ async def test_preferred_family() -> None:
             await relay6.stop()
 
 
+async def test_a_preferred_family_that_is_dead() -> None:
+    names = Names((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
+    async with fake_relay() as relay4:  # on IPv4 only
+        url = f"http://relay.test:{relay4.port}/"
+        client, _ = client_of(url, resolver=names, prefer_ipv6=lambda: True)
+        async with client:
+            await relay4.clients.get()
+            await client.connected()
+
+
 async def test_name_that_does_not_exist() -> None:
     client, _ = client_of("http://relay.test/", resolver=Names())
     async with client:

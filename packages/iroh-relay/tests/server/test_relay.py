@@ -140,6 +140,13 @@ async def test_a_server_starts_once_and_knows_its_address() -> None:
             await RelayServer(RelayServerConfig(http_bind_addr=server.http_addr)).start()
 
 
+async def test_a_server_of_nothing_does_not_start() -> None:
+    server = RelayServer(RelayServerConfig(enable_relay=False, metrics_bind_addr=LOOPBACK))
+    with pytest.raises(RelayServerError, match="nothing to serve"):
+        await server.start()
+    await server.close()
+
+
 async def test_the_frame_restarting_is_never_sent(relay: RelayServer) -> None:
     async with connect(relay, 1) as a:
         await relay.close()

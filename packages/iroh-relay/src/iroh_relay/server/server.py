@@ -123,12 +123,15 @@ class RelayServer:
         """Listen and serve; returns when connections are accepted.
 
         Raises `ListenError` if an address cannot be had, `CertificateError` if there is no
-        certificate to show. Cancelling leaves nothing open.
+        certificate to show, `RelayServerError` if nothing is to be served. Cancelling leaves
+        nothing open.
         """
+        config = self.service.config
         if self._started:
             raise RelayServerError("a relay server starts only once")
+        if not config.enable_relay and config.quic_bind_addr is None:
+            raise RelayServerError("there is nothing to serve: neither a relay nor QUIC discovery")
         self._started = True
-        config = self.service.config
         try:
             if self.certificates is not None:
                 plain = Listener(CaptiveHttp(self.certificates.challenges))
