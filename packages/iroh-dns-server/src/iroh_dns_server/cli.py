@@ -231,6 +231,7 @@ def _set_up_log(as_json: bool) -> None:
     plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(_JsonLines() if as_json else plain)
     logging.basicConfig(level=_log_level(), handlers=[handler])
+    logging.getLogger("hpack").setLevel(logging.WARNING)  # it logs every byte of HTTP/2 headers
 
 
 def _log_level() -> int:

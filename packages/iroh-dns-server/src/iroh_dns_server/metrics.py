@@ -45,6 +45,8 @@ class Metrics:
         "dns_tcp_connections": "TCP connections accepted.",
         "dns_tcp_refused": "TCP connections closed at once because a connection limit was reached.",
         "http_connections_refused": "HTTP connections closed at once because a limit was reached.",
+        "http2_connections": "HTTP/2 connections accepted.",
+        "http2_refused": "HTTP/2 connections ended because they broke the protocol or a limit.",
         "http_rate_limited": "PUTs answered with 429.",
         "store_errors": "Reads and writes that the packet store failed to do.",
     }
@@ -78,6 +80,8 @@ class Metrics:
     dns_tcp_connections: int
     dns_tcp_refused: int
     http_connections_refused: int
+    http2_connections: int
+    http2_refused: int
     http_rate_limited: int
     store_errors: int
 

@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from iroh_base.addr import SocketAddr
 from iroh_dns_server.certs import CertFiles, Certificates, SelfSigned
@@ -21,6 +22,9 @@ from iroh_dns_server.http.pkarr import PkarrHandlers, wall_clock_us
 from iroh_dns_server.metrics import Metrics
 from iroh_dns_server.sockets import bind_dns, bind_tcp, local_addr
 from iroh_dns_server.store import PacketStore, SqliteStore
+
+if TYPE_CHECKING:
+    from iroh_dns_server.http.http2 import Http2
 
 __all__ = ["DnsServer"]
 
@@ -187,7 +191,9 @@ class DnsServer:
     ) -> SocketAddr:
         name = "http" if context is None else "https"
         sock = bind_tcp(config.bind_addr, config.port, name, config.listen_backlog)
-        server = HttpServer(sock, make_app(routes), self.metrics, context=context)
+        http2 = None if context is None else _http2(routes, self.metrics)
+        app = make_app(routes)
+        server = HttpServer(sock, app, self.metrics, context=context, http2=http2)
         self._stack.push_async_callback(server.close)
         await server.start()
         return local_addr(sock)
@@ -247,6 +253,12 @@ def _differences(used: object, wanted: object, prefix: str = "") -> list[str]:
         both = dataclasses.is_dataclass(ours) and dataclasses.is_dataclass(theirs)
         names += _differences(ours, theirs, f"{path}.") if both else [path]
     return names
+
+
+def _http2(routes: Routes, metrics: Metrics) -> "Http2":
+    from iroh_dns_server.http.http2 import Http2  # only who serves HTTPS needs it
+
+    return Http2(routes, metrics)
 
 
 async def _look_again(certificates: Certificates) -> None:

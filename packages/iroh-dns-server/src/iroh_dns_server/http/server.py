@@ -4,12 +4,16 @@ import asyncio
 import logging
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from iroh_dns_server.http.tls import Chooser, tls_protocol
+from iroh_dns_server.http.tls import Chooser, Factory, tls_protocol
 from iroh_dns_server.listener import Listener
 from iroh_dns_server.metrics import Metrics
+
+if TYPE_CHECKING:
+    from iroh_dns_server.http.http2 import Http2
 
 __all__ = ["HttpServer"]
 
@@ -33,7 +37,8 @@ class _Refuse(asyncio.Protocol):
 
 
 class HttpServer:
-    """Serves `app` on `sock`, a listening TCP socket it then owns; with `context` over TLS."""
+    """Serves `app` on `sock`, a listening TCP socket it then owns; with `context` over TLS,
+    where `http2` serves those who ask for that."""
 
     def __init__(
         self,
@@ -44,10 +49,12 @@ class HttpServer:
         max_connections: int = MAX_CONNECTIONS,
         idle_timeout: float = IDLE_TIMEOUT,
         context: ssl.SSLContext | None = None,
+        http2: "Http2 | None" = None,
     ) -> None:
         self._metrics = metrics
         self._max_connections = max_connections
         self._context = context
+        self._http2 = http2
         self._secured = 0
         self._runner = web.AppRunner(
             app,
@@ -68,6 +75,8 @@ class HttpServer:
     async def close(self) -> None:
         """Stop accepting, let the requests under way end, close every connection. Idempotent."""
         await self._listener.close()
+        if self._http2 is not None:
+            await self._http2.close()
         await self._runner.cleanup()
 
     def _protocol(self) -> asyncio.BaseProtocol:
@@ -79,7 +88,8 @@ class HttpServer:
         if self._context is None:
             return server()
         self._secured += 1
-        return tls_protocol(self._context, Chooser({}, server), self._over)
+        choices: dict[str, Factory] = {} if self._http2 is None else {"h2": self._http2}
+        return tls_protocol(self._context, Chooser(choices, server), self._over)
 
     def _over(self) -> None:
         self._secured -= 1

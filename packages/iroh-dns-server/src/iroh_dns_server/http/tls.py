@@ -10,7 +10,7 @@ from asyncio import sslproto
 from collections.abc import Callable, Mapping
 from typing import Final
 
-__all__ = ["HANDSHAKE_TIMEOUT", "TLS_BUFFER", "Chooser", "tls_protocol"]
+__all__ = ["HANDSHAKE_TIMEOUT", "TLS_BUFFER", "Chooser", "Factory", "tls_protocol"]
 
 TLS_BUFFER: Final = 32 * 1024
 HANDSHAKE_TIMEOUT: Final = 10.0
