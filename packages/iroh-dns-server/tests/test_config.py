@@ -1,5 +1,6 @@
 """The configuration file: what is taken, and how well it is explained what is not."""
 
+import re
 import sys
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -201,6 +202,18 @@ def test_every_problem_with_its_line() -> None:
 def test_arbitrary_text_is_refused_with_our_error(text: str) -> None:
     with pytest.raises(ConfigError):
         parse_config(text)
+
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = (ROOT / "packages/iroh-dns-server/README.md", ROOT / "docs/howto/self-host-a-dns-server.md")
+
+
+@pytest.mark.skipif(not PAGES[1].exists(), reason="the pages are in the checkout")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_files_of_the_documentation_can_be_used(page: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    _, problems = check_config(text)
+    assert problems == []
 
 
 def test_files(tmp_path: Path) -> None:
