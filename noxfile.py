@@ -229,8 +229,10 @@ def natlab(session: nox.Session) -> None:
 
 @nox.session
 def deploy(session: nox.Session) -> None:
-    """The files in deploy/ with the programs they are for: nginx, Caddy, systemd; a real ACME."""
-    apt_get(session, {"nginx": "nginx-light", "caddy": "caddy"})
+    """The files in deploy/ with the programs they are for: nginx, Caddy, systemd; a real ACME;
+    DNS over HTTPS asked by curl and dig."""
+    debian = {"nginx": "nginx-light", "caddy": "caddy", "curl": "curl", "dig": "bind9-dnsutils"}
+    apt_get(session, debian)
     tools = go_install(session, "github.com/letsencrypt/pebble/v2/cmd/", *ACME_SERVER)
     install_workspace(session, *TEST)
     path = f"{session.bin}{os.pathsep}{tools}{os.pathsep}{os.environ.get('PATH', '')}"

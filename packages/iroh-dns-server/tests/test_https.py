@@ -118,5 +118,10 @@ async def test_who_speaks_no_tls_or_nothing_harms_nobody(secure: Config) -> None
             with contextlib.suppress(ConnectionError):
                 assert not (await reader.read()).startswith(b"HTTP")
         writer.close()
-        _, silent = await asyncio.open_connection(*server.https_addr)
-        silent.close()
+        reader, silent = await asyncio.open_connection(*server.https_addr)
+        silent.write(b"\x16")  # the first byte of a handshake, and no more
+        await silent.drain()
+    async with asyncio.timeout(5):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    silent.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from iroh_dns_server.http.tls import Chooser, Factory, tls_protocol
+from iroh_dns_server.http.tls import Chooser, Factory, TlsProtocol, tls_protocol
 from iroh_dns_server.listener import Listener
 from iroh_dns_server.metrics import Metrics
 
@@ -55,7 +55,7 @@ class HttpServer:
         self._max_connections = max_connections
         self._context = context
         self._http2 = http2
-        self._secured = 0
+        self._secured: set[TlsProtocol] = set()
         self._runner = web.AppRunner(
             app,
             handle_signals=False,
@@ -78,18 +78,22 @@ class HttpServer:
         if self._http2 is not None:
             await self._http2.close()
         await self._runner.cleanup()
+        for secured in list(self._secured):  # still in their handshake, or not saying goodbye
+            secured.abort()
+        await asyncio.sleep(0)  # so that their sockets are closed when we return
 
     def _protocol(self) -> asyncio.BaseProtocol:
         """A protocol for a new connection."""
         server = self._runner.server
-        if server is None or max(len(server.connections), self._secured) >= self._max_connections:
+        if (
+            server is None
+            or max(len(server.connections), len(self._secured)) >= self._max_connections
+        ):
             self._metrics.http_connections_refused += 1
             return _Refuse()
         if self._context is None:
             return server()
-        self._secured += 1
         choices: dict[str, Factory] = {} if self._http2 is None else {"h2": self._http2}
-        return tls_protocol(self._context, Chooser(choices, server), self._over)
-
-    def _over(self) -> None:
-        self._secured -= 1
+        secured = tls_protocol(self._context, Chooser(choices, server), self._secured.discard)
+        self._secured.add(secured)
+        return secured

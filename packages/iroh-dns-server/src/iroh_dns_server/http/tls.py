@@ -10,7 +10,7 @@ from asyncio import sslproto
 from collections.abc import Callable, Mapping
 from typing import Final
 
-__all__ = ["HANDSHAKE_TIMEOUT", "TLS_BUFFER", "Chooser", "Factory", "tls_protocol"]
+__all__ = ["HANDSHAKE_TIMEOUT", "TLS_BUFFER", "Chooser", "Factory", "TlsProtocol", "tls_protocol"]
 
 TLS_BUFFER: Final = 32 * 1024
 HANDSHAKE_TIMEOUT: Final = 10.0
@@ -19,14 +19,28 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 Factory = Callable[[], asyncio.BaseProtocol]
 
 
-class _SmallTls(sslproto.SSLProtocol):
+class TlsProtocol(sslproto.SSLProtocol):
+    """TLS on one connection, from before its handshake to its end."""
+
     max_size = TLS_BUFFER
-    done: Callable[[], None]
+    tcp: asyncio.BaseTransport | None = None
+    over: Callable[["TlsProtocol"], None]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The TCP connection is there; begin the handshake."""
+        self.tcp = transport
+        super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The TCP connection has ended."""
-        self.done()
+        self.tcp = None
+        self.over(self)
         super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """End the connection, also in the middle of a handshake."""
+        if isinstance(self.tcp, asyncio.Transport):
+            self.tcp.abort()
 
 
 class Chooser(asyncio.Protocol):
@@ -48,11 +62,10 @@ class Chooser(asyncio.Protocol):
 
 
 def tls_protocol(
-    context: ssl.SSLContext, inner: asyncio.Protocol, done: Callable[[], None]
-) -> asyncio.BaseProtocol:
-    """TLS on a connection, and `inner` within it; `done` is called when it is over."""
-
-    protocol = _SmallTls(
+    context: ssl.SSLContext, inner: asyncio.Protocol, over: Callable[[TlsProtocol], None]
+) -> TlsProtocol:
+    """TLS on a connection, and `inner` within it; `over` is called at its end."""
+    protocol = TlsProtocol(
         asyncio.get_running_loop(),
         inner,
         context,
@@ -61,5 +74,5 @@ def tls_protocol(
         ssl_handshake_timeout=HANDSHAKE_TIMEOUT,  # type: ignore[arg-type] # seconds, of any kind
         ssl_shutdown_timeout=HANDSHAKE_TIMEOUT,
     )
-    protocol.done = done
+    protocol.over = over
     return protocol
