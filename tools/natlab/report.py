@@ -75,7 +75,9 @@ class Report:
             f"Python {platform.python_version()}.\n\n"
             "A pair is named dialer first. Every dial begins over the relay. Times are seconds "
             "from the dial unless a column says otherwise; *again* marks what failed beside other "
-            "cases and passed alone. How the lab works: `tools/natlab/README.md`.\n\n"
+            "cases and passed alone. The times hold for a machine of two cores that runs several "
+            "labs at once, and other work beside them: how busy it was, the ms that a process was "
+            "woken late tell. How the lab works: `tools/natlab/README.md`.\n\n"
             f"{versions}\n\n{self.text()}\n"
         )
 
