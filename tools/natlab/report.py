@@ -70,14 +70,15 @@ class Report:
         versions = "\n".join(f"- {proof}" for proof in self.proofs)
         return (
             "# The network lab\n\n"
-            f"Written on {date} by `nox -s natlab -- --full --write`; "
-            f"{self.seconds / 60:.0f} minutes, Linux {platform.release()}, "
+            f"Written on {date} by `nox -s natlab -- --full --write`, with what earlier runs "
+            f"had put into `--results`; {self.seconds / 60:.0f} minutes in all, Linux {platform.release()}, "
             f"Python {platform.python_version()}.\n\n"
             "A pair is named dialer first. Every dial begins over the relay. Times are seconds "
             "from the dial unless a column says otherwise; *again* marks what failed beside other "
             "cases and passed alone. The times hold for a machine of two cores that runs several "
             "labs at once, and other work beside them: how busy it was, the ms that a process was "
-            "woken late tell. How the lab works: `tools/natlab/README.md`.\n\n"
+            "woken late tell. Rust is told its outside address by the lab when it binds; Python "
+            "asks the relay for it. How the lab works: [README](../tools/natlab/README.md).\n\n"
             f"{versions}\n\n{self.text()}\n"
         )
 
