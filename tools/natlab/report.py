@@ -71,8 +71,8 @@ class Report:
         return (
             "# The network lab\n\n"
             f"Written on {date} by `nox -s natlab -- --full --write`, with what earlier runs "
-            f"had put into `--results`; {self.seconds / 60:.0f} minutes in all, Linux {platform.release()}, "
-            f"Python {platform.python_version()}.\n\n"
+            f"had put into `--results`; {self.seconds / 60:.0f} minutes in all, "
+            f"Linux {platform.release()}, Python {platform.python_version()}.\n\n"
             "A pair is named dialer first. Every dial begins over the relay. Times are seconds "
             "from the dial unless a column says otherwise; *again* marks what failed beside other "
             "cases and passed alone. The times hold for a machine of two cores that runs several "
