@@ -189,7 +189,7 @@ class Idlers:
     def add(self, sock: socket.socket) -> None:
         """Take over a client."""
         sock.setblocking(False)
-        self._selector.register(sock, selectors.EVENT_READ)
+        self._selector.register(sock, selectors.EVENT_READ, bytearray())
 
     def end(self) -> None:
         """Serve no more."""
@@ -200,14 +200,16 @@ class Idlers:
         while not self._ended.is_set():
             for key, _ in self._selector.select(0.1):
                 assert isinstance(key.fileobj, socket.socket)
-                self._read(key.fileobj)
+                self._read(key.fileobj, key.data)
 
-    def _read(self, sock: socket.socket) -> None:
+    def _read(self, sock: socket.socket, waiting: bytearray) -> None:
         try:
             data = sock.recv(4096)
-            for at in range(0, len(data), 11):  # a ping: 82 09, 09, eight bytes
-                assert data[at : at + 3] == b"\x82\x09\x09", data
-                sock.send(message(Pong(data[at + 3 : at + 11]).encode()))
+            waiting += data
+            while len(waiting) >= 11:  # a ping: 82 09, 09, eight bytes
+                assert waiting.startswith(b"\x82\x09\x09"), waiting
+                sock.send(message(Pong(bytes(waiting[3:11])).encode()))
+                del waiting[:11]
                 self.pings += 1
         except (BlockingIOError, ssl.SSLWantReadError):
             return

@@ -102,7 +102,7 @@ async def test_bad_signatures_at_full_rate(relay: RelayServer) -> None:
     assert relay.metrics.accepts == 1
 
 
-async def test_floods_to_one_and_a_ping_beside(relay: RelayServer) -> None:
+async def test_a_flood_to_one_and_a_ping_beside(relay: RelayServer) -> None:
     async with connect(relay, 1) as a, connect(relay, 2) as b, connect(relay, 3) as honest:
 
         async def read() -> None:

@@ -67,6 +67,9 @@ _CHALLENGE_PREFIX: Final = "/.well-known/acme-challenge/"
 """Where an ACME server looks (RFC 8555 section 8.3)."""
 _CAPTIVE_TIMEOUT: Final = 30.0
 """Seconds that an idle connection to the captive-portal listener may stay."""
+_READ_SIZE: Final = 64 * 1024
+"""Bytes read from one client before the others get their turn. With asyncio's 256 KiB a ping beside
+a flood took 2.5 ms instead of 0.7 (median), at the same CPU time a frame."""
 _CLOSE_TIMEOUT: Final = 0.5
 """Seconds to wait for the peer's half of a WebSocket close; the connection is given up anyway."""
 
@@ -96,6 +99,8 @@ class HttpServer(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """A TCP connection was accepted."""
         self._metrics.http_connections += 1
+        if hasattr(transport, "max_size"):  # of asyncio's own transports, without TLS
+            transport.max_size = _READ_SIZE
         super().connection_made(handler, transport)
 
     def connection_lost(
