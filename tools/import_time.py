@@ -1,4 +1,4 @@
-"""Says how long `import iroh` takes: information for whoever reads the log, never a failure."""
+"""Says how long importing iroh takes: information for whoever reads the log, never a failure."""
 
 import subprocess
 import sys
@@ -20,7 +20,8 @@ def best(code: str) -> float:
 def main() -> None:
     """Print the figure, interpreter start-up taken off."""
     bare = best("pass")
-    print(f"import iroh: {best('import iroh') - bare:.0f} ms (best of {TRIES})", flush=True)
+    name, all_of_it = best("import iroh") - bare, best("from iroh import Endpoint") - bare
+    print(f"import iroh: {name:.0f} ms, with its public names {all_of_it:.0f} ms", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,171 +16,31 @@ Router          serves protocols by ALPN                 presets     bundles of 
 address_lookup  how peers are found                      protocols   echo, as an example
 """
 
-from iroh import presets
-from iroh.ca_tls import CaTlsConfig
-from iroh.connection import (
-    Closed,
-    Connection,
-    ConnectionStats,
-    Side,
-)
-from iroh.endpoint import Endpoint
-from iroh.errors import (
-    BindError,
-    ConnectError,
-    ConnectionLostError,
-    ConnectionTimedOutError,
-    ConnectTimeoutError,
-    DatagramError,
-    EndpointClosedError,
-    FinishedEarlyError,
-    LookupFailedError,
-    ReadTooLongError,
-    StreamError,
-    StreamResetError,
-    StreamStoppedError,
-)
-from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
-from iroh.magicsock.selector import (
-    AddrKind,
-    BiasedRttPathSelector,
-    PathCandidate,
-    PathSelectionContext,
-    PathSelector,
-    Tier,
-    TransportBias,
-    Way,
-)
-from iroh.magicsock.transports.custom import CustomTransport, Deliver
-from iroh.metrics import CounterStats
-from iroh.net_report import NetReportConfig, Probe, Report
-from iroh.options import BindOpts, EndpointBuilder, EndpointOptions, Preset
-from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
-from iroh.presets import preset_minimal, preset_n0, preset_n0_disable_relay
-from iroh.quic.config import AckFrequencyConfig, TransportConfig
-from iroh.relay_mode import RelayMode
-from iroh.remote_info import RemoteInfo, TransportAddrInfo, TransportAddrUsage
-from iroh.resolver import DnsResolver
-from iroh.router import ProtocolCreator, ProtocolHandler, Router
-from iroh.streams import BiStream, RecvStream, SendStream
-from iroh.watchers import (
-    AddrChangeCallback,
-    CallbackError,
-    HomeRelayCallback,
-    NetworkChangeCallback,
-    PathChangeCallback,
-    PathEventCallback,
-    WatchHandle,
-)
-from iroh_base import (
-    AddrFilter,
-    CustomAddr,
-    EndpointAddr,
-    EndpointId,
-    EndpointTicket,
-    IrohError,
-    IrohErrorKind,
-    PublicKey,
-    RelayUrl,
-    SecretKey,
-    Signature,
-    SocketAddr,
-)
-from iroh_relay.relay_map import RelayConfig, RelayMap
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from iroh.public import *  # noqa: F403
+    from iroh.public import __all__ as __all__
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "Accepting",
-    "AckFrequencyConfig",
-    "AddrChangeCallback",
-    "AddrFilter",
-    "AddrKind",
-    "BiStream",
-    "BiasedRttPathSelector",
-    "BindError",
-    "BindOpts",
-    "CaTlsConfig",
-    "CallbackError",
-    "Closed",
-    "ConnectError",
-    "ConnectTimeoutError",
-    "Connecting",
-    "Connection",
-    "ConnectionLostError",
-    "ConnectionStats",
-    "ConnectionTimedOutError",
-    "CounterStats",
-    "CustomAddr",
-    "CustomTransport",
-    "DatagramError",
-    "Deliver",
-    "DnsResolver",
-    "Endpoint",
-    "EndpointAddr",
-    "EndpointBuilder",
-    "EndpointClosedError",
-    "EndpointId",
-    "EndpointOptions",
-    "EndpointTicket",
-    "FinishedEarlyError",
-    "HomeRelayCallback",
-    "Incoming",
-    "IncomingAddr",
-    "IncomingLocalAddr",
-    "IrohError",
-    "IrohErrorKind",
-    "LookupFailedError",
-    "NetReportConfig",
-    "NetworkChangeCallback",
-    "PathCandidate",
-    "PathChangeCallback",
-    "PathEvent",
-    "PathEventCallback",
-    "PathSelectionContext",
-    "PathSelector",
-    "PathSnapshot",
-    "PathStatsRecord",
-    "Preset",
-    "Probe",
-    "ProtocolCreator",
-    "ProtocolHandler",
-    "PublicKey",
-    "ReadTooLongError",
-    "RecvStream",
-    "RelayConfig",
-    "RelayMap",
-    "RelayMode",
-    "RelayUrl",
-    "RemoteInfo",
-    "Report",
-    "Router",
-    "SecretKey",
-    "SendStream",
-    "Side",
-    "Signature",
-    "SocketAddr",
-    "StreamError",
-    "StreamResetError",
-    "StreamStoppedError",
-    "Tier",
-    "TransportAddrInfo",
-    "TransportAddrUsage",
-    "TransportBias",
-    "TransportConfig",
-    "WatchHandle",
-    "Way",
-    "preset_minimal",
-    "preset_n0",
-    "preset_n0_disable_relay",
-    "presets",
-]
-
 
 def __getattr__(name: str) -> object:
-    """Import `iroh.iroh_ffi` when a program written for the bindings first asks for it."""
+    """Import the public names when the first is asked for, and `iroh.iroh_ffi` when it is."""
     if name == "iroh_ffi":
-        import importlib
-
         return importlib.import_module("iroh.iroh_ffi")
+    if name.startswith("__") and name != "__all__":  # asked of every module, by many
+        raise AttributeError(f"module 'iroh' has no attribute {name!r}")
+    public = importlib.import_module("iroh.public")
+    here = globals()
+    here.update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
+    if name in here:  # also a submodule that came along, as `iroh.address_lookup`
+        return here[name]
     raise AttributeError(f"module 'iroh' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, too."""
+    public = importlib.import_module("iroh.public")
+    return sorted({*globals(), *public.__all__})

@@ -1,0 +1,163 @@
+"""The public names of `iroh`, gathered from where they are defined.
+
+`iroh/__init__.py` imports this when the first of them is asked for: `import iroh` alone, and with
+it the command line's start, costs next to nothing.
+"""
+
+from iroh import presets
+from iroh.ca_tls import CaTlsConfig
+from iroh.connection import (
+    Closed,
+    Connection,
+    ConnectionStats,
+    Side,
+)
+from iroh.endpoint import Endpoint
+from iroh.errors import (
+    BindError,
+    ConnectError,
+    ConnectionLostError,
+    ConnectionTimedOutError,
+    ConnectTimeoutError,
+    DatagramError,
+    EndpointClosedError,
+    FinishedEarlyError,
+    LookupFailedError,
+    ReadTooLongError,
+    StreamError,
+    StreamResetError,
+    StreamStoppedError,
+)
+from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
+from iroh.magicsock.selector import (
+    AddrKind,
+    BiasedRttPathSelector,
+    PathCandidate,
+    PathSelectionContext,
+    PathSelector,
+    Tier,
+    TransportBias,
+    Way,
+)
+from iroh.magicsock.transports.custom import CustomTransport, Deliver
+from iroh.metrics import CounterStats
+from iroh.net_report import NetReportConfig, Probe, Report
+from iroh.options import BindOpts, EndpointBuilder, EndpointOptions, Preset
+from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
+from iroh.presets import preset_minimal, preset_n0, preset_n0_disable_relay
+from iroh.quic.config import AckFrequencyConfig, TransportConfig
+from iroh.relay_mode import RelayMode
+from iroh.remote_info import RemoteInfo, TransportAddrInfo, TransportAddrUsage
+from iroh.resolver import DnsResolver
+from iroh.router import ProtocolCreator, ProtocolHandler, Router
+from iroh.streams import BiStream, RecvStream, SendStream
+from iroh.watchers import (
+    AddrChangeCallback,
+    CallbackError,
+    HomeRelayCallback,
+    NetworkChangeCallback,
+    PathChangeCallback,
+    PathEventCallback,
+    WatchHandle,
+)
+from iroh_base import (
+    AddrFilter,
+    CustomAddr,
+    EndpointAddr,
+    EndpointId,
+    EndpointTicket,
+    IrohError,
+    IrohErrorKind,
+    PublicKey,
+    RelayUrl,
+    SecretKey,
+    Signature,
+    SocketAddr,
+)
+from iroh_relay.relay_map import RelayConfig, RelayMap
+
+__all__ = [
+    "Accepting",
+    "AckFrequencyConfig",
+    "AddrChangeCallback",
+    "AddrFilter",
+    "AddrKind",
+    "BiStream",
+    "BiasedRttPathSelector",
+    "BindError",
+    "BindOpts",
+    "CaTlsConfig",
+    "CallbackError",
+    "Closed",
+    "ConnectError",
+    "ConnectTimeoutError",
+    "Connecting",
+    "Connection",
+    "ConnectionLostError",
+    "ConnectionStats",
+    "ConnectionTimedOutError",
+    "CounterStats",
+    "CustomAddr",
+    "CustomTransport",
+    "DatagramError",
+    "Deliver",
+    "DnsResolver",
+    "Endpoint",
+    "EndpointAddr",
+    "EndpointBuilder",
+    "EndpointClosedError",
+    "EndpointId",
+    "EndpointOptions",
+    "EndpointTicket",
+    "FinishedEarlyError",
+    "HomeRelayCallback",
+    "Incoming",
+    "IncomingAddr",
+    "IncomingLocalAddr",
+    "IrohError",
+    "IrohErrorKind",
+    "LookupFailedError",
+    "NetReportConfig",
+    "NetworkChangeCallback",
+    "PathCandidate",
+    "PathChangeCallback",
+    "PathEvent",
+    "PathEventCallback",
+    "PathSelectionContext",
+    "PathSelector",
+    "PathSnapshot",
+    "PathStatsRecord",
+    "Preset",
+    "Probe",
+    "ProtocolCreator",
+    "ProtocolHandler",
+    "PublicKey",
+    "ReadTooLongError",
+    "RecvStream",
+    "RelayConfig",
+    "RelayMap",
+    "RelayMode",
+    "RelayUrl",
+    "RemoteInfo",
+    "Report",
+    "Router",
+    "SecretKey",
+    "SendStream",
+    "Side",
+    "Signature",
+    "SocketAddr",
+    "StreamError",
+    "StreamResetError",
+    "StreamStoppedError",
+    "Tier",
+    "TransportAddrInfo",
+    "TransportAddrUsage",
+    "TransportBias",
+    "TransportConfig",
+    "WatchHandle",
+    "Way",
+    "preset_minimal",
+    "preset_n0",
+    "preset_n0_disable_relay",
+    "presets",
+]
