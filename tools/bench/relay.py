@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import platform
+import resource
 import socket
 import statistics
 import subprocess
@@ -41,6 +42,7 @@ SMALL, BATCH, SEGMENT = 1200, 14_520, 1452
 """Bytes of contents: a datagram, and ten in a batch as Rust sends them (a frame of 14,556)."""
 WINDOW = 128
 FLOOD = 512
+SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True)
@@ -157,17 +159,18 @@ def measure(where: dict[str, Any], work: Work, seconds: float) -> dict[str, floa
     return seen
 
 
-def table(results: dict[tuple[str, str], dict[str, list[dict[str, float]]]], names: list[str],
-          works: Sequence[Work]) -> Iterator[str]:  # fmt: skip
+def table(
+    results: dict[tuple[str, str], dict[str, list[dict[str, float]]]], works: Sequence[Work]
+) -> Iterator[str]:
     """Give the lines of the table."""
-    columns = [(scheme, name) for scheme in ("http", "https") for name in names]
+    columns = list(results)
     heads = "".join(f"{f'{name}, {scheme}':>15}" for scheme, name in columns)
     yield f"{'':<44}{heads}"
     for work in works:
         for figure, unit in work.shown.items():
             cells = ""
             for column in columns:
-                seen = results.get(column, {}).get(work.name)
+                seen = results[column].get(work.name)
                 value = statistics.median(one[figure] for one in seen) if seen else None
                 cells += f"{'not built' if value is None else shown(value):>15}"
             yield f"{f'{work.name}: {unit}':<44}{cells}"
@@ -183,6 +186,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench relay", description=__doc__.partition("\n")[0])
     parser.add_argument("--full", action="store_true", help="10,000 idle clients, held for 60 s")
     parser.add_argument("--hold", type=float, help="seconds for which idle clients are held")
+    parser.add_argument("--idle", action="store_true", help="nothing but the idle clients")
+    parser.add_argument("--scheme", choices=SCHEMES, action="append", help="default: both")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5)
     chosen = parser.parse_args(arguments)
@@ -194,22 +199,28 @@ def main(arguments: Sequence[str]) -> int:
     hold = chosen.hold or (60.0 if chosen.full else 1.0)
     idle = Work(f"{count:,} idle clients", "idle", {"count": count, "hold": hold},
                 {"rss": "KiB each", "seconds": "seconds to connect", "lost": "lost",
-                 "pings": "pings answered"})  # fmt: skip
+                 "answered": "pings of the relay", "asked": "pings of clients",
+                 "unanswered": "of them unanswered", "p99": "p99 ms of their pongs",
+                 "cpu": "CPU of the relay, %"})  # fmt: skip
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # relays and loads inherit it
+    works = () if chosen.idle else WORKS
+    schemes = chosen.scheme or SCHEMES
     print(f"machine: {figures.machine()}; load {figures.load1():.1f} at the start")
     version = subprocess.run([rust, "--version"], capture_output=True, text=True) if rust else None
     told = version.stdout.strip() if version else "not built, see tools/rust_peer"
     print(f"ours: CPython {platform.python_version()}; Rust: {told}")
     results: dict[tuple[str, str], dict[str, list[dict[str, float]]]] = {}
-    for number in range(chosen.rounds):
-        for scheme in ("http", "https"):
+    for number in range(1 if chosen.idle else chosen.rounds):
+        for scheme in schemes:
             for name, command in programs.items():
                 seen = results.setdefault((scheme, name), {})
                 with running(command, scheme) as where:
-                    for work in WORKS:
+                    for work in works:
                         seen.setdefault(work.name, []).append(measure(where, work, chosen.seconds))
                 if number == 0:
                     with running(command, scheme) as where:
                         seen[idle.name] = [measure(where, idle, chosen.seconds)]
-    print("\n".join(table(results, ["ours", "Rust"], [*WORKS, idle])))
+    print("\n".join(table(results, [*works, idle])))
     print(f"load {figures.load1():.1f} at the end")
     return 0

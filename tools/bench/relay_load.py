@@ -19,6 +19,7 @@ import ssl
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -34,6 +35,8 @@ CHUNK = 16
 """Frames written at once."""
 AT_ONCE = 8
 PATIENCE = 20.0
+ASK_EVERY = 15.0
+"""Seconds, as endpoints ask (iroh `actor.rs`)."""
 Settings = dict[str, Any]
 
 
@@ -176,23 +179,45 @@ def connect(settings: Settings) -> dict[str, float]:
 
 
 class Idlers:
-    """Clients that say nothing but pongs. They are served in a thread."""
+    """Clients that say nothing but pings and pongs, served in a thread.
+
+    Every second one asks for a pong each 15 s, as endpoints do; the others only answer the relay.
+    """
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._ended = threading.Event()
+        self._due: deque[tuple[float, socket.socket]] = deque()
+        self._asked: dict[socket.socket, tuple[bytes, float]] = {}
+        self._gone: set[socket.socket] = set()
+        self._count = 0
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
-        self.pings = 0
-        self.lost = 0
+        self.answered = 0
+        self.waits: list[float] = []
+
+    @property
+    def lost(self) -> int:
+        """How many the relay has hung up on."""
+        return len(self._gone)
+
+    @property
+    def unanswered(self) -> int:
+        """How many pongs of the relay never came."""
+        return len(self._asked)
 
     def add(self, sock: socket.socket) -> None:
         """Take over a client."""
         sock.setblocking(False)
         self._selector.register(sock, selectors.EVENT_READ, bytearray())
+        self._count += 1
+        if self._count % 2:
+            self._due.append((time.monotonic() + ASK_EVERY, sock))
 
     def end(self) -> None:
-        """Serve no more."""
+        """Ask for nothing more, wait for what is on its way, and serve no more."""
+        self._due.clear()
+        time.sleep(2.0)
         self._ended.set()
         self._thread.join()
 
@@ -201,23 +226,42 @@ class Idlers:
             for key, _ in self._selector.select(0.1):
                 assert isinstance(key.fileobj, socket.socket)
                 self._read(key.fileobj, key.data)
+            now = time.monotonic()
+            while self._due and self._due[0][0] < now:
+                self._ask(self._due.popleft()[1], now)
+
+    def _ask(self, sock: socket.socket, now: float) -> None:
+        """Send a ping; the pong of the one before must be there."""
+        if sock in self._gone or sock in self._asked:
+            return
+        data = secrets.token_bytes(8)
+        self._asked[sock] = data, now
+        sock.send(message(Ping(data).encode()))
+        self._due.append((now + ASK_EVERY, sock))
 
     def _read(self, sock: socket.socket, waiting: bytearray) -> None:
         try:
             data = sock.recv(4096)
             waiting += data
-            while len(waiting) >= 11:  # a ping: 82 09, 09, eight bytes
-                assert waiting.startswith(b"\x82\x09\x09"), waiting
-                sock.send(message(Pong(bytes(waiting[3:11])).encode()))
+            while len(waiting) >= 11:  # a ping or a pong: 82 09, 09 or 0a, eight bytes
+                self._frame(sock, bytes(waiting[:11]))
                 del waiting[:11]
-                self.pings += 1
         except (BlockingIOError, ssl.SSLWantReadError):
             return
         except OSError:
             data = b""
         if not data:
-            self.lost += 1
+            self._gone.add(sock)
             self._selector.unregister(sock)
+
+    def _frame(self, sock: socket.socket, frame: bytes) -> None:
+        if frame.startswith(b"\x82\x09\x09"):
+            sock.send(message(Pong(frame[3:]).encode()))
+            self.answered += 1
+            return
+        data, sent = self._asked.pop(sock)
+        assert frame == b"\x82\x09" + Pong(data).encode(), frame
+        self.waits.append((time.monotonic() - sent) * 1000)
 
 
 def idle(settings: Settings) -> dict[str, float]:
@@ -236,14 +280,22 @@ def idle(settings: Settings) -> dict[str, float]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(come, range(AT_ONCE)))
     taken = time.monotonic() - start
-    time.sleep(max(1.0, settings["hold"]))
+    time.sleep(1.0)
+    cpu, held = figures.cpu(pid), time.monotonic()
+    time.sleep(settings["hold"])
+    busy = (figures.cpu(pid) - cpu) / (time.monotonic() - held) * 100
     used = figures.memory(pid) - before
     idlers.end()
+    waits = sorted(idlers.waits) or [0.0]
     return {
         "rss": used / settings["count"] / 1024,
         "seconds": taken,
         "lost": idlers.lost,
-        "pings": idlers.pings,
+        "answered": idlers.answered,
+        "asked": len(idlers.waits) + idlers.unanswered,
+        "unanswered": idlers.unanswered,
+        "p99": figures.percentile(waits, 0.99),
+        "cpu": busy,
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from iroh_relay import __version__
+from iroh_relay.cli import raise_descriptor_limit
 
 PATIENCE = 30.0
 
@@ -179,3 +180,16 @@ async def test_wrong_arguments_and_files(tmp_path: Path) -> None:
     )
     file.write_text("= 1\n")
     assert "is not valid TOML" in await failed("--dev", "--config-path", str(file))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the limit of descriptors is POSIX's")
+def test_a_relay_takes_as_many_descriptors_as_it_may() -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1000, before[1]), before[1]))
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -19,6 +19,7 @@ Source of options: iroh-relay `main.rs` (`Cli`); `check` and `--log-format` are 
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ from . import __version__
 from .config import ConfigError, addr_of, check_config
 from .program import Program
 
-__all__ = ["main"]
+__all__ = ["main", "raise_descriptor_limit"]
 
 _FOUND_PROBLEMS: Final = 1
 _FAILED: Final = 2
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "check":
             return _check(options.file)
+        raise_descriptor_limit()
         asyncio.run(_program(options).run(_ready))
     except IrohError as error:
         sys.stderr.write(f"iroh-relay: {error}\n")
@@ -124,6 +126,18 @@ def _addr(text: str | None, option: str) -> SocketAddr | None:
         return addr_of(text)
     except ValueError as error:
         raise ConfigError(f"{option} {error}") from error
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many descriptors as we may: a client each, and the usual soft limit is 1024."""
+    if sys.platform == "win32":
+        return
+    import resource  # not there on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a limit below the hard one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _ready(line: str) -> None:

@@ -1,6 +1,7 @@
 """Certificates: from files and made here, in use and renewed."""
 
 import asyncio
+import contextlib
 import ssl
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from iroh_relay.server import (
     RelayServerConfig,
     SelfSigned,
 )
-from iroh_relay.server.tls import TLS_BUFFER
+from iroh_relay.server.tls import TLS_BUFFER, TlsFactory
 
 from .conftest import LOOPBACK
 from .peer import PATIENCE, Peer, secret
@@ -114,6 +115,47 @@ async def test_clients_over_tls(files: Files) -> None:
         assert await a.receive() == Pong(b"12345678")
         for peer in peers:
             await peer.close()
+
+
+def tls_of(relay: RelayServer) -> TlsFactory:
+    factory = relay._listeners["https"]._tls
+    assert factory is not None
+    return factory
+
+
+async def test_all_clients_share_one_buffer_to_read_into(files: Files) -> None:
+    """asyncio's own would be 256 KiB for each."""
+    async with RelayServer(config(), certificates=CertFiles(files.cert, files.key)) as relay:
+        addr = relay.https_addr
+        assert addr is not None
+        dial = asyncio.open_connection
+        writers = [(await dial(addr.ip, addr.port, ssl=files.client()))[1] for _ in range(2)]
+        one, two = (connection.get_buffer(100_000) for connection in tls_of(relay).alive)
+        assert len(one) == len(two) == TLS_BUFFER
+        assert one is two or not isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop)
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_closing_a_relay_ends_handshakes(files: Files) -> None:
+    """Nobody else would: until it is done, a handshake belongs to no request."""
+    relay = RelayServer(config(), certificates=CertFiles(files.cert, files.key))
+    await relay.start()
+    assert relay.https_addr is not None
+    reader, writer = await asyncio.open_connection(relay.https_addr.ip, relay.https_addr.port)
+    writer.write(b"\x16\x03\x01\x02\x00\x01")  # the begin of a ClientHello
+    factory = tls_of(relay)
+    async with asyncio.timeout(PATIENCE):
+        while not factory.alive:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0)
+        await relay.close()
+        assert not factory.alive
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
+    with contextlib.suppress(ConnectionResetError):
+        await writer.wait_closed()
 
 
 async def test_a_client_that_speaks_no_tls_harms_nobody(files: Files) -> None:

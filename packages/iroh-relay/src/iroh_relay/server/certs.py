@@ -50,6 +50,9 @@ class Certificates:
         """Token -> answer, for /.well-known/acme-challenge/ of the plain-HTTP listener."""
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # Endpoints never resume a session (Rust's forget it for each dial): spare both the tickets.
+        self.context.num_tickets = 0
+        self.context.options |= ssl.OP_NO_TICKET
         self._listeners: list[Callable[[], None]] = []
 
     def on_change(self, listener: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ from iroh_base.addr import SocketAddr
 from .accept_limit import limited
 from .acceptor import Acceptor
 from .errors import ListenError
-from .tls import tls_factory
+from .tls import TlsFactory
 
 __all__ = ["Listener", "bound_addr", "listening_socket", "udp_socket"]
 
@@ -57,6 +57,7 @@ class Listener:
         self._handshake_timeout = handshake_timeout
         self._may_enter = may_enter
         self._acceptor: Acceptor | None = None
+        self._tls: TlsFactory | None = None
         self.addr: SocketAddr | None = None
 
     async def start(self, addr: SocketAddr) -> SocketAddr:
@@ -66,7 +67,7 @@ class Listener:
         """
         factory: Callable[[], asyncio.BaseProtocol] = self._server
         if self._context is not None:
-            factory = tls_factory(self._server, self._context, self._handshake_timeout)
+            factory = self._tls = TlsFactory(self._server, self._context, self._handshake_timeout)
         if self._may_enter is not None:
             factory = limited(factory, self._may_enter)
         sock = listening_socket(addr)
@@ -87,6 +88,9 @@ class Listener:
             await acceptor.close()
             self._server.pre_shutdown()  # idle connections need not be waited for
             await self._server.shutdown(_SHUTDOWN_GRACE)
+            if self._tls is not None:
+                self._tls.abort()  # who was still in the handshake, or says no goodbye
+                await asyncio.sleep(0)  # so that their sockets are closed when we return
             logger.debug("%s is closed", self.addr)
 
 
