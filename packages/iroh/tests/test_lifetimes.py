@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 
 import pytest
 
@@ -176,6 +177,29 @@ async def test_a_connection_collected_in_another_thread_is_closed(connect) -> No
     del client
     await collected_in_a_thread(handles)
     assert (await server.closed()).code == 0
+
+
+async def test_a_connection_is_freed_without_the_garbage_collector(connect) -> None:
+    freed: asyncio.Queue[object] = asyncio.Queue()
+    client, server = await connect()
+    send, recv = await client.open_bi()
+    await send.write_all(b"x")
+    await (await server.accept_bi()).recv().read(1)
+    watched = [
+        weakref.ref(part, freed.put_nowait)
+        for conn in (client, server)
+        for part in (conn._quic, conn._quic._p, conn._quic._p.paths, conn._quic._p.streams)
+    ]
+    gc.collect()
+    gc.disable()
+    try:
+        client.close()
+        await server.closed()
+        del send, recv, client, server
+        for _ in watched:
+            await freed.get()  # 3 probe timeouts later, when both ends have drained
+    finally:
+        gc.enable()
 
 
 async def test_streams_collected_in_another_thread_finish_and_stop(connect) -> None:

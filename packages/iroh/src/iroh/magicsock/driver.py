@@ -35,6 +35,10 @@ logger = logging.getLogger(__name__)
 _BUG = "a connection failed by a bug in its engine"
 
 
+def _unexplained() -> None:
+    """Know no reason: what `explain` is before the magic socket manages the paths, and after."""
+
+
 class ConnectionDriver:
     """One connection of the engine on the event loop."""
 
@@ -46,7 +50,7 @@ class ConnectionDriver:
         self.datagram_room = connection.datagram_send_buffer_space()
         """Bytes of datagrams that can be queued when none is."""
         self.inbox = Inbox(transport.datagram_receive_buffer_size, host.loop.create_future)
-        self.explain: Callable[[], str | None] = lambda: None
+        self.explain: Callable[[], str | None] = _unexplained
         """Says why the connection is not direct; the magic socket knows."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -179,6 +183,7 @@ class ConnectionDriver:
 
     def _retire(self) -> None:
         self._retired = True
+        self.explain = _unexplained  # it holds what holds us
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -39,6 +39,11 @@ class Connection(Commands):
             parts.tls.start(now)
             parts.establish.pump(now)
 
+    def __del__(self) -> None:
+        parts = getattr(self, "_p", None)
+        if parts is not None:
+            parts.take_apart()
+
     @property
     def alpn(self) -> bytes | None:  # type: ignore[override]
         """The settled ALPN."""

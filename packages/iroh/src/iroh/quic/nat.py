@@ -85,7 +85,7 @@ class NatTraversal:
         self._remote: dict[int, SocketAddr] = {}
         self._probes = Probes(rng, initial_rtt)
         self._to_open: dict[SocketAddr, tuple[Address, Address | None]] = {}
-        self.outbox: Outbox[_Key] = Outbox(self._build)
+        self.outbox: Outbox[_Key] = Outbox()
 
     # -- our addresses -------------------------------------------------------------------------
 
@@ -252,7 +252,7 @@ class NatTraversal:
 
     def take_frames(self, now: float, budget: int) -> list[tuple[Frame, Any]]:
         """Give frames of up to `budget` bytes with their tokens, for any validated path."""
-        return list(self.outbox.take(budget)) if self.outbox.pending else []
+        return list(self.outbox.take(budget, self._build)) if self.outbox.pending else []
 
     def on_acked(self, token: _Key) -> None:
         """A frame arrived."""

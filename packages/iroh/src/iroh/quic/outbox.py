@@ -5,9 +5,9 @@
                       ^                 |
                       +-----------------+  on_lost
 
-The frame is built when it is taken, from the state of that moment; a builder that gives None
-says that nobody needs it any more. A key must name the state too, such as (path id, sequence
-number), so that a lost frame of an older state is not sent again.
+The frame is built when it is taken, from the state of that moment, by a builder that comes with the
+call; one that gives None says that nobody needs it any more. A key must name the state too, such as
+(path id, sequence number), so that a lost frame of an older state is not sent again.
 """
 
 from collections.abc import Callable, Hashable
@@ -24,10 +24,9 @@ class Outbox(Generic[K]):
     pending: the keys that wait to be sent, the oldest first; only to be looked at.
     """
 
-    __slots__ = ("_build", "_in_flight", "pending")
+    __slots__ = ("_in_flight", "pending")
 
-    def __init__(self, build: Callable[[K], Frame | None]) -> None:
-        self._build = build
+    def __init__(self) -> None:
         self.pending: dict[K, None] = {}
         self._in_flight: set[K] = set()
 
@@ -45,13 +44,13 @@ class Outbox(Generic[K]):
         """Want the frame of this key sent; once is enough however often it is said."""
         self.pending[key] = None
 
-    def take(self, budget: int) -> list[tuple[Frame, K]]:
+    def take(self, budget: int, build: Callable[[K], Frame | None]) -> list[tuple[Frame, K]]:
         """Give the oldest frames that fit into so many bytes, with their keys as tokens."""
         taken: list[tuple[Frame, K]] = []
         pending = self.pending
         while pending:
             key = next(iter(pending))
-            frame = self._build(key)
+            frame = build(key)
             if frame is None:
                 del pending[key]
                 continue
@@ -63,12 +62,12 @@ class Outbox(Generic[K]):
             taken.append((frame, key))
         return taken
 
-    def take_one(self, key: K) -> Frame | None:
+    def take_one(self, key: K, build: Callable[[K], Frame | None]) -> Frame | None:
         """Give the frame of this key, None when it is not pending or not needed any more."""
         if key not in self.pending:
             return None
         del self.pending[key]
-        frame = self._build(key)
+        frame = build(key)
         if frame is not None:
             self._in_flight.add(key)
         return frame

@@ -236,6 +236,16 @@ class Parts:
         gone.lost_packets += shared.lost_packets
         gone.lost_bytes += shared.lost_bytes
 
+    def take_apart(self) -> None:
+        """Nobody holds the connection any more: let go of the parts, which hold each other.
+
+        Else they would wait for the garbage collector, which searches the whole program for them.
+        """
+        for path in self.paths.all():
+            path.recovery.path.spaces.clear()
+        for part in (self.streams, self.paths, self.mp, self):
+            vars(part).clear()
+
     def drop(self, why: str, count: int = 1) -> None:
         """Count packets that were dropped."""
         self.dropped[why] += count

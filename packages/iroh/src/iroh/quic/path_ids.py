@@ -54,7 +54,7 @@ class PathIds:
         self._on_told = on_told
         self._open = {0}
         self._leaving: dict[int, _Leaving] = {}
-        self.outbox: Outbox[Key] = Outbox(self._build)
+        self.outbox: Outbox[Key] = Outbox()
 
     # -- the window ----------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class PathIds:
 
     def take_abandon(self, path_id: int) -> tuple[Frame, Any] | None:
         """Give the PATH_ABANDON of this id, to be sent on the path itself for want of another."""
-        frame = self.outbox.take_one((_ABANDON, path_id))
+        frame = self.outbox.take_one((_ABANDON, path_id), self._build)
         if frame is None:
             return None
         self._settle(path_id)
@@ -150,7 +150,7 @@ class PathIds:
         """
         if not self.outbox.pending:
             return []
-        taken = self.outbox.take(budget)
+        taken = self.outbox.take(budget, self._build)
         for frame, _ in taken:
             if isinstance(frame, PathAbandon):
                 self._settle(frame.path_id)

@@ -18,7 +18,7 @@ class PathStatuses:
 
     def __init__(self, paths: PathTable) -> None:
         self._paths = paths
-        self.outbox: Outbox[tuple[int, int]] = Outbox(self._build)
+        self.outbox: Outbox[tuple[int, int]] = Outbox()
 
     def set(self, path_id: int, available: bool) -> None:
         """Use a path for data (available), or only when no other is.
@@ -46,7 +46,7 @@ class PathStatuses:
 
     def take_frames(self, now: float, budget: int) -> list[tuple[Frame, Any]]:
         """Give frames of up to `budget` bytes with their tokens, for any validated path."""
-        return list(self.outbox.take(budget)) if self.outbox.pending else []
+        return list(self.outbox.take(budget, self._build)) if self.outbox.pending else []
 
     def on_acked(self, token: tuple[int, int]) -> None:
         """A frame arrived."""

@@ -54,7 +54,7 @@ class RemoteCids:
         self._active: dict[int, bytes] = {}
         self._tokens: dict[int, bytes] = {}
         self._changes: list[TokenChange] = []
-        self.outbox: Outbox[tuple[int, int]] = Outbox(self._build)
+        self.outbox: Outbox[tuple[int, int]] = Outbox()
         self.set_initial(initial)
 
     # -- using ---------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class RemoteCids:
 
         The packet must not be addressed by an id that it retires; `active` never gives one.
         """
-        return list(self.outbox.take(budget)) if self.outbox.pending else []
+        return list(self.outbox.take(budget, self._build)) if self.outbox.pending else []
 
     def on_acked(self, token: tuple[int, int]) -> None:
         """A frame arrived."""
