@@ -13,7 +13,7 @@
 
 Endpoint        an identity that dials and accepts       Connection  streams and datagrams
 Router          serves protocols by ALPN                 presets     bundles of settings
-address_lookup  how peers are found                      protocols   echo, as an example
+address_lookup  how peers are found                      protocols   echo, ping, pipe
 """
 
 import importlib
