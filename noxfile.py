@@ -177,13 +177,16 @@ def demo(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Every feature against real Rust endpoints; `-- --write` renews COMPATIBILITY.md.
 
-    With `--rust-relay` also each relay with each client, which builds Rust programs the first time.
+    With `--rust-relay` also each relay with each client, with `--rust-lookup` also mDNS and the
+    DHT; each builds Rust programs the first time.
     """
     rust = rust_python(session)
     install_workspace(session, *TEST)
     env = {"IROH_RUST_PYTHON": str(rust)}
     if "--rust-relay" in session.posargs:
         env |= rust_programs(session)
+    if "--rust-lookup" in session.posargs:
+        env |= rust_lookup(session)
     session.run("pytest", "tools/interop", *session.posargs, env=env)
 
 
@@ -209,6 +212,19 @@ def rust_programs(session: nox.Session) -> dict[str, str]:
         if Path(found).is_file():
             given[name] = found
     return given
+
+
+def rust_lookup(session: nox.Session) -> dict[str, str]:
+    """Build tools/rust_lookup outside of the repository, about 3 minutes, or take the named one."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "iroh-python-interop")
+    program = home / "lookup" / "release" / "iroh-rust-lookup"
+    if "IROH_RUST_LOOKUP" in os.environ:
+        program = Path(os.environ["IROH_RUST_LOOKUP"])
+    elif shutil.which("cargo"):
+        build = ("build", "--release", "--manifest-path", "tools/rust_lookup/Cargo.toml")
+        env = {"CARGO_TARGET_DIR": str(home / "lookup")}
+        session.run("cargo", *build, env=env, external=True)
+    return {"IROH_RUST_LOOKUP": str(program)} if program.is_file() else {}
 
 
 @nox.session

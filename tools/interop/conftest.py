@@ -75,6 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of this session."""
     parser.addoption("--write", action="store_true", help="renew COMPATIBILITY.md when all passed")
     parser.addoption("--rust-relay", action="store_true", help="also the Rust relay and client")
+    parser.addoption("--rust-lookup", action="store_true", help="also Rust's mDNS and DHT lookup")
     parser.addoption("--long", action="store_true", help="also what takes minutes or a gigabyte")
 
 
@@ -84,6 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FILES] = set()
     config.addinivalue_line("markers", "long: only with --long")
     config.addinivalue_line("markers", "rust_relay: only with --rust-relay, and Rust programs")
+    config.addinivalue_line("markers", "rust_lookup: only with --rust-lookup, and a Rust program")
     try:
         rust_python()
     except NotProven as error:
@@ -93,8 +95,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes long, unless asked for."""
     config.stash[FILES] = {item.path for item in items}
-    missing = missing_rust(config)
+    missing, no_lookup = missing_rust(config), missing_lookup(config)
     for item in items:
+        if no_lookup and item.get_closest_marker("rust_lookup"):
+            item.add_marker(pytest.mark.skip(no_lookup))
         if missing and item.get_closest_marker("rust_relay"):
             item.add_marker(pytest.mark.skip(missing))
     if config.getoption("--long"):
@@ -112,6 +116,15 @@ def missing_rust(config: pytest.Config) -> str:
         name for name in (relays.RELAY_VARIABLE, relays.PEER_VARIABLE) if not os.environ.get(name)
     ]
     return f"no Rust toolchain built them: {' '.join(missing)}" if missing else ""
+
+
+def missing_lookup(config: pytest.Config) -> str:
+    """Say why Rust's mDNS and DHT lookup cannot take part; empty if they can."""
+    if not config.getoption("--rust-lookup"):
+        return "not asked for: nox -s interop -- --rust-lookup"
+    if not os.environ.get("IROH_RUST_LOOKUP"):
+        return "no Rust toolchain built tools/rust_lookup"
+    return ""
 
 
 @pytest.hookimpl(wrapper=True)

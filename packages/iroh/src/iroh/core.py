@@ -138,6 +138,7 @@ class EndpointCore:
                 secret_key=self.secret_key,
                 resolver=self.resolver,
                 ssl_context=config.ca_tls.ssl_context(),
+                monitor=self.monitor,
             )
         )
         for service in config.address_lookup:

@@ -16,6 +16,7 @@ from .errors import (
     NoServiceConfigured,
     PkarrRelayError,
 )
+from .mdns import Discovered, DiscoveryEvent, DiscoveryStream, Expired, MdnsAddressLookup
 from .memory import MemoryLookup
 from .n0 import (
     N0_DNS_ENDPOINT_ORIGIN_PROD,
@@ -43,12 +44,17 @@ __all__ = [
     "AddressLookup",
     "AddressLookupFailed",
     "AddressLookupServices",
+    "Discovered",
+    "DiscoveryEvent",
+    "DiscoveryStream",
     "DnsAddressLookup",
+    "Expired",
     "FilteredAddressLookup",
     "LookupContext",
     "LookupItem",
     "LookupServiceError",
     "LookupStats",
+    "MdnsAddressLookup",
     "MemoryLookup",
     "NoResults",
     "NoServiceConfigured",

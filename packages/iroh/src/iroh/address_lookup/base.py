@@ -21,10 +21,13 @@ Deriving from `AddressLookup` is a way to have one of the two methods only.
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from iroh.resolver import Clock, DnsResolver, SystemClock
 from iroh_base import AddrFilter, EndpointData, EndpointInfo, PublicKey, SecretKey
+
+if TYPE_CHECKING:
+    from iroh.netmon import NetworkMonitor
 
 __all__ = [
     "AddressLookup",
@@ -60,6 +63,8 @@ class LookupContext:
     clock: Clock = field(default_factory=SystemClock)
     ssl_context: ssl.SSLContext | None = None
     """For HTTPS; None means the trust roots of the system."""
+    monitor: "NetworkMonitor | None" = None
+    """What the endpoint knows of the machine's network, and hears of its changes."""
 
 
 class AddressLookup(Protocol):
