@@ -231,7 +231,8 @@ class RecvStream:
         self._driver = connection._driver  # noqa: SLF001 (a handle and its streams are one)
         self._quic = self._driver.connection
         self._bytes_read = 0
-        self._done = False
+        self._done = False  # the reader knows that nothing more comes
+        self._is_read_out = False  # it only has to be told
         self._reset_code: int | None = None
         self._end_watchers = 0  # received_reset calls under way
         self._key = ("read", stream_id)
@@ -341,25 +342,28 @@ class RecvStream:
         """Return bytes, b"" at the end, None when it is time to wait."""
         if self._reset_code is not None:
             raise StreamResetError(self._reset_code)
-        if self._done:
+        if self._done or self._is_read_out:
+            if not self._done:
+                self._end(None)
             return b""
         try:
-            data = self._quic.read(self.stream_id, limit)
+            data, end, credit = self._quic.take(self.stream_id, limit)
         except quic.StreamReset as error:
             self._end(error.code)
+            self._driver.schedule()  # the peer may open another stream
             raise StreamResetError(error.code) from None
         except quic.ConnectionGone as error:
             raise StreamLostError(error.reason) from None
         except quic.StreamGone:
             raise StreamClosedError from None
-        if data is None:
-            self._end(None)
-            return b""
-        if data:
+        if data or end:
             self._bytes_read += len(data)
-            if self._quic.owes_credit():
+            self._is_read_out = end
+            if credit:
                 self._driver.schedule()
-            if self._end_watchers:
+            if not data:
+                self._end(None)
+            elif self._end_watchers:
                 self._wake_readers()
             return data
         reason = self._driver.inbox.close_reason
@@ -368,16 +372,16 @@ class RecvStream:
         return None
 
     def _end(self, reset_code: int | None) -> None:
-        """Nothing more will come: tell the peer that it may open another, and who else waits."""
+        """The reader is told that nothing more will come: so is who else waits."""
         self._done, self._reset_code = True, reset_code
-        if self._quic.owes_credit():
-            self._driver.schedule()
         self._wake_readers()
 
     def _wake_readers(self) -> None:
         self._driver.inbox.waiters.wake(self._key)
 
     def _stop(self, code: int = 0) -> None:
+        if self._is_read_out:
+            return
         try:
             self._quic.stop(self.stream_id, code)
         except quic.QuicError:
@@ -386,7 +390,7 @@ class RecvStream:
 
     def __del__(self) -> None:
         driver = getattr(self, "_driver", None)
-        if driver is not None and not self._done:
+        if driver is not None and not (self._done or self._is_read_out):
             driver.release(None, self._stop)
 
 

@@ -147,9 +147,14 @@ class Connection(ABC):
         end was already given.
         """
 
-    def owes_credit(self) -> bool:
-        """Whether reading made room that the peer should hear of: transmit soon."""
-        return True
+    def take(self, stream_id: int, limit: int) -> tuple[bytes, bool, bool]:
+        """Read, and have the end told with the last bytes: (bytes, end, credit). Raises as `read`.
+
+        end: there is nothing more to read, as None of `read` says. credit: reading made room that
+        the peer should hear of: transmit soon.
+        """
+        data = self.read(stream_id, limit)
+        return data or b"", data is None, True
 
     @abstractmethod
     def stop(self, stream_id: int, code: int) -> None:

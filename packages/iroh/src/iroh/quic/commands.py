@@ -53,9 +53,13 @@ class Commands(ConnectionApi):
             self._check_open()
         return data
 
-    def owes_credit(self) -> bool:
-        """Whether a MAX_DATA, MAX_STREAM_DATA or MAX_STREAMS waits."""
-        return bool(self._p.streams.control.order)
+    def take(self, stream_id: int, limit: int) -> tuple[bytes, bool, bool]:
+        """Read, and have the end told with the last bytes: (bytes, end, credit)."""
+        streams = self._p.streams
+        data, end = streams.take(stream_id, limit)
+        if not data and limit and not end:
+            self._check_open()
+        return data, end, bool(streams.control.order)
 
     def stop(self, stream_id: int, code: int) -> None:
         """Send STOP_SENDING and forget what arrives."""

@@ -33,7 +33,8 @@ class TransportConfig:
     keep_alive_interval: float | None = 5.0
     """Ping after this long without traffic; None never (iroh HEARTBEAT_INTERVAL)."""
     max_concurrent_bidi_streams: int = 100
-    """Bidirectional streams that a peer may hold open at once."""
+    """Bidirectional streams that a peer may hold open at once, beside as many whose answer is
+    finished and only has to be sent and acknowledged."""
     max_concurrent_uni_streams: int = 100
     """Unidirectional streams that a peer may hold open at once."""
     stream_receive_window: int = 1_250_000

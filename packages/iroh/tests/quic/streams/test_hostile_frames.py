@@ -104,7 +104,7 @@ def check(end):
             assert half.in_lost
     for kind, ids in enumerate(streams._remote):
         open_ids = {i for i in (*streams._senders, *streams._receivers) if i & 3 == ids.base}
-        assert ids.opened - ids.closed == len(open_ids), kind
+        assert ids.opened - ids.closed + ids.lingering == len(open_ids), kind
         assert ids.opened <= ids.announced <= ids.granted
     assert len(end.events) == len(set(map(repr, end.events)))  # nothing is said twice
     end.events.clear()

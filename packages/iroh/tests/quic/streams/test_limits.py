@@ -48,6 +48,36 @@ def test_streams_are_limited_and_the_limit_moves(bidirectional):
     assert None not in again[:3]
 
 
+def test_a_stream_that_both_ends_are_done_with_makes_room_before_its_answer_is_acknowledged():
+    client, server = link(server=TransportConfig(max_concurrent_bidi_streams=2))
+    ids = [client.streams.open_stream(True) for _ in range(2)]
+    for stream_id in ids:
+        client.streams.finish(stream_id)
+    client.pack().deliver()
+    for stream_id in ids:
+        assert read_all(server, stream_id) == (b"", True)
+        server.streams.write(stream_id, b"answer")
+        server.streams.finish(stream_id)
+    packet = server.pack()
+    assert packet.frames[-1] == MaxStreams(True, 4)  # in the packet of the answers
+    packet.deliver()
+    more = [client.streams.open_stream(True) for _ in range(3)]
+    assert more == [8, 12, None]
+    for stream_id in more[:2]:
+        client.streams.finish(stream_id)
+    client.pack().deliver()
+    for stream_id in more[:2]:
+        server.streams.finish(stream_id)
+        assert read_all(server, stream_id) == (b"", True)
+    # A client that acknowledges nothing does not get any number of them.
+    late = server.pack()
+    assert not [frame for frame in late.frames if isinstance(frame, MaxStreams)]
+    packet.ack()
+    late.ack()
+    assert flush(server) == [MaxStreams(True, 6)]
+    assert len(server.streams) == 0
+
+
 def test_a_lost_limit_of_streams_is_sent_again_with_the_newest_value():
     config = TransportConfig(max_concurrent_uni_streams=1)
     _client, server = link(server=config)

@@ -49,6 +49,8 @@ class StreamCommands(StreamTable):
         if half is None or half.state != OPEN:
             raise self._not_writable(stream_id)
         half.finish()
+        if stream_id not in self._receivers:
+            self._let_linger(half)
 
     def reset(self, stream_id: int, code: int) -> None:
         """Abandon the sending half. Raises StreamGone; ValueError for a code beyond 2**62 - 1."""
@@ -63,19 +65,32 @@ class StreamCommands(StreamTable):
 
     def read(self, stream_id: int, limit: int) -> bytes | None:
         """Take bytes: b"" for none yet, None at the end. Raises StreamReset, StreamGone."""
+        half = self._find_receiver(stream_id)
+        data = self._read(half, limit)
+        if data is None:
+            self._forget_receiver(stream_id)
+        return data
+
+    def take(self, stream_id: int, limit: int) -> tuple[bytes, bool]:
+        """Take bytes, and with the last ones the end. Raises StreamReset, StreamGone."""
         half = self._receivers.get(stream_id) or self._find_receiver(stream_id)
+        data = self._read(half, limit)
+        if data is not None and not half.is_read_out():
+            return data, False
+        self._forget_receiver(stream_id)
+        return data or b"", True
+
+    def _read(self, half: RecvHalf, limit: int) -> bytes | None:
         try:
             data = half.read(limit)
         except StreamReset:
-            self._forget_receiver(stream_id)
+            self._forget_receiver(half.stream_id)
             raise
         if data:
             if half.is_due():
-                self.control.want(control.MAX_STREAM_DATA, stream_id)
+                self.control.want(control.MAX_STREAM_DATA, half.stream_id)
             if self._intake.is_due():
                 self.control.want(control.MAX_DATA)
-        elif data is None:
-            self._forget_receiver(stream_id)
         return data
 
     def stop(self, stream_id: int, code: int) -> None:

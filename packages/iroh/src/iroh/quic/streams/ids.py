@@ -44,15 +44,20 @@ class RemoteIds:
     """Streams of one kind that the peer opens: `count` at once, so more as some end.
 
     opened: how many the peer has opened, gaps included; closed: how many of them have ended.
+    lingering: how many of these have still to be sent, or acknowledged, what our application wrote
+        before it was done with them. The peer may open others in their place, a round trip earlier
+        than if it had to have all of that before. `count` may linger, or it could make us keep any
+        number.
     announced: the limit the peer knows; granted: the one it may get.
     """
 
-    __slots__ = ("announced", "base", "closed", "count", "granted", "opened")
+    __slots__ = ("announced", "base", "closed", "count", "granted", "lingering", "opened")
 
     def __init__(self, base: int, count: int) -> None:
         self.base = base
         self.closed = 0
         self.count = count
+        self.lingering = 0
         self.opened = 0
         self.announced = self.granted = min(count, MAX_STREAM_COUNT)
 

@@ -57,7 +57,7 @@ class SendHalf:
         not even allow the stream (only after a rejected 0-RTT).
     next: the offset of the first byte that was never sent.
     blocked_at: the limit for which STREAM_DATA_BLOCKED was sent, -1 for none.
-    priority, in_fresh, in_lost: belong to the Outlet.
+    priority, in_fresh, in_lost: belong to the Outlet. lingers: to the table of streams.
     """
 
     __slots__ = (
@@ -72,6 +72,7 @@ class SendHalf:
         "blocked_at",
         "in_fresh",
         "in_lost",
+        "lingers",
         "max_data",
         "next",
         "priority",
@@ -88,7 +89,7 @@ class SendHalf:
         self.reset_code = 0
         self.blocked_at = -1
         self.priority = 0
-        self.in_fresh = self.in_lost = False
+        self.in_fresh = self.in_lost = self.lingers = False
         self._outlet = outlet
         self._buffer = SendBuffer()
         self._start = 0

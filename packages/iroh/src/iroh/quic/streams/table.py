@@ -19,7 +19,7 @@ from iroh.quic.streams.ids import UNI, LocalIds, RemoteIds
 from iroh.quic.streams.intake import Intake
 from iroh.quic.streams.outlet import Outlet
 from iroh.quic.streams.recv import RecvHalf
-from iroh.quic.streams.send import DATA_RECVD, SendHalf
+from iroh.quic.streams.send import DATA_RECVD, OPEN, SendHalf
 
 
 class StreamTable:
@@ -146,8 +146,11 @@ class StreamTable:
 
     def _forget_receiver(self, stream_id: int) -> None:
         del self._receivers[stream_id]
-        if stream_id not in self._senders:
+        half = self._senders.get(stream_id)
+        if half is None:
             self._close(stream_id)
+        elif half.state != OPEN:
+            self._let_linger(half)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -205,17 +208,27 @@ class StreamTable:
             half.blocked_at = half.max_data
             self.control.want(control.STREAM_DATA_BLOCKED, half.stream_id)
 
+    def _let_linger(self, half: SendHalf) -> None:
+        """Both sides' application is done with a stream: count it as ended, if it is the peer's."""
+        ids = self._remote[0]
+        if half.stream_id & 1 != self._side and ids.lingering < ids.count:
+            ids.lingering += 1
+            half.lingers = True
+            self._close(half.stream_id)
+
     def _on_sender_end(self, half: SendHalf) -> None:
         stream_id = half.stream_id
         del self._senders[stream_id]
         self.outlet.forget(half)
         if half.state == DATA_RECVD:
             self._events.append(StreamFinished(stream_id))
-        if stream_id not in self._receivers:
+        if half.lingers:
+            self._remote[0].lingering -= 1
+        elif stream_id not in self._receivers:
             self._close(stream_id)
 
     def _close(self, stream_id: int) -> None:
-        """Both halves are over: the peer may open one more, if it was the peer's."""
+        """Both halves have ended: the peer may open one more, if it was the peer's."""
         if stream_id & 1 != self._side:
             which = 1 if stream_id & UNI else 0
             self._remote[which].close_one()
