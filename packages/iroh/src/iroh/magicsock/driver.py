@@ -130,12 +130,13 @@ class ConnectionDriver:
 
     def pump(self, timer_fired: bool = False) -> None:
         """Dispatch events, send what wants to leave, re-arm the timer."""
+        alone = timer_fired and not self._pump_due
         self._pump_due = False
         self._pushed = 0
         if self._retired:
             return
         try:
-            self._turn(timer_fired)
+            self._turn(timer_fired, alone)
         except Exception:  # the root of whatever moves a connection
             logger.exception(_BUG)
             self._crash()
@@ -144,13 +145,16 @@ class ConnectionDriver:
         self.inbox.close(TransportError(INTERNAL_ERROR, "internal error"))
         self._retire()
 
-    def _turn(self, timer_fired: bool) -> None:
+    def _turn(self, timer_fired: bool, alone: bool) -> None:
         now = self.host.now()
         connection, inbox = self.connection, self.inbox
         if timer_fired:
             due = connection.next_timeout()
             if due is not None and due <= now:
                 connection.handle_timeout(now)
+            elif alone:  # it was armed for something that has happened meanwhile
+                self._arm()
+                return
         events = connection.events()
         drained = inbox.take(events) if events else False
         batches = connection.transmit(now)

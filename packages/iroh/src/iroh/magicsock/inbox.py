@@ -211,8 +211,9 @@ class Inbox:
         """Tell who follows the paths. For whoever changed which one carries the data: that is no
         event of the engine's.
         """
-        for listener in tuple(self.path_listeners):
-            listener.paths_changed()
+        if len(self.path_listeners):  # mostly nobody listens, and looking for them costs more
+            for listener in tuple(self.path_listeners):
+                listener.paths_changed()
         self.path_changes.set(self.path_changes.get() + 1)
 
     def _on_closed(self, event: ev.Closed) -> None:

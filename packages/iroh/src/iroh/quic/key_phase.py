@@ -37,11 +37,11 @@ class DataKeys:
         "_failed",
         "_limit",
         "_next",
-        "_next_secret",
         "_phase_first",
         "_previous",
         "_previous_until",
         "_recv_phase",
+        "_recv_secret",
         "_send_acked",
         "_send_first",
         "_send_phase",
@@ -72,8 +72,8 @@ class DataKeys:
         """The spin bit that we send: SPIN or 0."""
         self._send_phase = self._recv_phase = 0
         self._send_secret = send_secret
-        self._next_secret = next_secret(suite, recv_secret)
-        self._next = PacketKey(suite, self._next_secret)  # ready, so that timing tells nothing
+        self._recv_secret = recv_secret
+        self._next: PacketKey | None = None
         self._previous: PacketKey | None = None
         self._previous_until = 0.0
         self._phase_first: dict[int, int] = {}  # path id -> first packet number of recv's phase
@@ -120,7 +120,7 @@ class DataKeys:
             previous = self._previous = None
         if previous is not None and first is not None and pn < first:
             return previous.decrypt(previous.nonce(path_id, pn), sealed, header)
-        following = self._next
+        following = self._following()
         try:
             plain = following.decrypt(following.nonce(path_id, pn), sealed, header)
         except InvalidTag:
@@ -134,9 +134,8 @@ class DataKeys:
 
     def _rotate_recv(self, path_id: int, pn: int, now: float, pto: float) -> None:
         self._previous, self._previous_until = self.recv, now + 3 * pto
-        self.recv = self._next
-        self._next_secret = next_secret(self._suite, self._next_secret)
-        self._next = PacketKey(self._suite, self._next_secret)
+        self.recv, self._next = self._following(), None
+        self._recv_secret = next_secret(self._suite, self._recv_secret)
         self._recv_phase += 1
         self.recv_bit ^= KEY_PHASE
         self._phase_first = {path_id: pn}
@@ -144,6 +143,18 @@ class DataKeys:
             self._rotate_send()
             if self.on_update is not None:
                 self.on_update(self._send_phase, "remote_update")
+
+    def _following(self) -> PacketKey:
+        """Give the key of the peer's next phase, made when it is first asked for.
+
+        Most connections end before. A packet whose phase bit somebody has turned takes longer then,
+        but only the first one of a phase: from that on timing tells nothing (RFC 9001 section 9.5).
+        """
+        following = self._next
+        if following is None:
+            secret = next_secret(self._suite, self._recv_secret)
+            following = self._next = PacketKey(self._suite, secret)
+        return following
 
     def note_first(self, path_id: int, pn: int) -> None:
         """Remember the smallest packet number of the current phase on a path."""

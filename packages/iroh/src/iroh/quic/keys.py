@@ -43,6 +43,7 @@ LONG_BITS, SHORT_BITS = 0x0F, 0x1F  # of the first byte under header protection,
 _SHORT_BITS = bytes(x & SHORT_BITS for x in range(256))
 
 
+@lru_cache(maxsize=8)
 def initial_secrets(dcid: bytes) -> tuple[bytes, bytes]:
     """Return the client's and the server's Initial secret (RFC 9001 section 5.2)."""
     secret = hmac.digest(INITIAL_SALT, dcid, "sha256")

@@ -16,6 +16,7 @@ client opens a path to it, as soon as there are ids for one.
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from iroh.quic.datagrams import Address
@@ -38,12 +39,18 @@ def canonical(remote: Address) -> SocketAddr | None:
     """The address as candidates are compared: no IPv4 in IPv6, no scope. None: no IP address."""
     if not (isinstance(remote, tuple) and len(remote) == 2 and isinstance(remote[1], int)):
         return None
+    ip = _canonical_ip(str(remote[0]))
+    return None if ip is None else SocketAddr(ip, remote[1])
+
+
+@lru_cache(maxsize=1024)
+def _canonical_ip(text: str) -> str | None:
+    """Remembered: parsing costs, and every connection is told the same few addresses of ours."""
     try:
-        ip = ipaddress.ip_address(str(remote[0]).partition("%")[0])
+        ip = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    mapped = getattr(ip, "ipv4_mapped", None)
-    return SocketAddr(str(mapped or ip), remote[1])
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
 def is_probeable(addr: SocketAddr) -> bool:

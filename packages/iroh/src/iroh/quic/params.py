@@ -7,6 +7,7 @@ Values are varints, but for: ids and tokens (raw), disable_active_migration and 
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from iroh.quic import varint
@@ -125,9 +126,7 @@ class TransportParameters:
         entries = []
         for name, value in self.__dict__.items():
             if value != _DEFAULTS[name]:
-                start, kind = _STARTS[name]
-                encoded = _encode_value(kind, value)
-                entries.append(start + varint.encode(len(encoded)) + encoded)
+                entries.append(_encode(name, value))
         random = rng(4 * len(entries) + _GREASE_RANDOM)
         if grease:
             number = int.from_bytes(random[-2:], "big") * _GREASE_STEP + _GREASE_BASE
@@ -139,8 +138,7 @@ class TransportParameters:
     @classmethod
     def decode(cls, data: bytes, *, from_client: bool) -> "TransportParameters":
         """Decode and check. Raises PeerError TRANSPORT_PARAMETER_ERROR."""
-        values: dict[str, Any] = {}
-        seen: set[int] = set()
+        found: dict[int, bytes] = {}
         at, end = 0, len(data)
         try:
             while at < end:
@@ -150,21 +148,22 @@ class TransportParameters:
                 else:
                     key, at = varint.decode(data, at)
                 length, at = varint.decode(data, at)
-                value, at = data[at : at + length], at + length
+                if key in found:
+                    raise _error(f"parameter {key:#x} twice")
+                found[key], at = data[at : at + length], at + length
                 if at > end:
                     raise _error("a parameter is cut short")
-                if key in seen:
-                    raise _error(f"parameter {key:#x} twice")
-                seen.add(key)
+            values: dict[str, Any] = {}
+            for key, value in found.items():
                 known = _KNOWN.get(key)
-                if known is None:
-                    continue
-                name, kind = known
-                values[name] = value if kind == _RAW else _decode_value(name, kind, value)
+                if known is not None:
+                    values[known[0]] = value if known[1] == _RAW else _decode(key, value)
         except PeerError as error:
             raise _error(error.reason) from None
         _check(values, from_client)
-        return cls(**values)
+        parameters = cls()
+        parameters.__dict__ = values
+        return parameters
 
 
 for _name, _default in _DEFAULTS.items():
@@ -175,17 +174,31 @@ def _error(reason: str) -> PeerError:
     return PeerError(TRANSPORT_PARAMETER_ERROR, reason)
 
 
-def _encode_value(kind: str, value: Any) -> bytes:
+@lru_cache(maxsize=256)
+def _encode(name: str, value: Any) -> bytes:
+    """Encode a parameter. Remembered, as nearly all are the same for all connections."""
+    start, kind = _STARTS[name]
     if kind == _VARINT:
-        return varint.encode(value)
-    if kind == _BYTE:
-        return bytes((value,))
-    return b"" if kind == _EMPTY else bytes(value)
+        encoded = varint.encode(value)
+    elif kind == _BYTE:
+        encoded = bytes((value,))
+    else:
+        encoded = b"" if kind == _EMPTY else bytes(value)
+    return start + varint.encode(len(encoded)) + encoded
+
+
+@lru_cache(maxsize=256)
+def _decode(key: int, value: bytes) -> Any:
+    """Decode a value that is not raw, and check its range. Remembered for the same reason."""
+    name, kind = _KNOWN[key]
+    number = _decode_value(name, kind, value)
+    limits = _RANGES.get(name)
+    if limits is not None and not limits[0] <= number <= limits[1]:
+        raise _error(f"{name} of {number}")
+    return number
 
 
 def _decode_value(name: str, kind: str, value: bytes) -> Any:
-    if kind == _RAW:
-        return value
     if kind == _EMPTY:
         if value:
             raise _error(f"{name} has a value")
@@ -193,8 +206,6 @@ def _decode_value(name: str, kind: str, value: bytes) -> Any:
     if kind == _BYTE:
         if len(value) != 1:
             raise _error(f"{name} has {len(value)} bytes")
-        return value[0]
-    if len(value) == 1 and value[0] < 0x40:
         return value[0]
     number, at = varint.decode(value, 0)
     if at != len(value):
@@ -221,10 +232,6 @@ _CID_NAMES = (
 
 
 def _check(values: dict[str, Any], from_client: bool) -> None:
-    for name, value in values.items():
-        limits = _RANGES.get(name)
-        if limits is not None and not limits[0] <= value <= limits[1]:
-            raise _error(f"{name} of {value}")
     for name in _CID_NAMES:
         if len(values.get(name, b"")) > 20:
             raise _error(f"{name} has {len(values[name])} bytes")

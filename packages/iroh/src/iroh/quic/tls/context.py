@@ -133,7 +133,7 @@ class Context:
         self._held = b""
         self._shown_key = b""
         self._send_secret = self._recv_secret = b""  # of the handshake
-        self._exporter_hash = self._resumption_hash = b""
+        self._exporter_hash = self._resumption_hash = self._resumption_master = b""
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -298,8 +298,10 @@ class Context:
         """Derive the secret of a ticket (RFC 8446 section 4.6.1), after both Finished."""
         schedule = self.schedule
         assert schedule is not None
-        master = schedule.derive(b"res master", self._resumption_hash)
-        return expand_label(master, b"resumption", schedule.size, schedule.digest, nonce)
+        if not self._resumption_master:
+            self._resumption_master = schedule.derive(b"res master", self._resumption_hash)
+        master, size = self._resumption_master, schedule.size
+        return expand_label(master, b"resumption", size, schedule.digest, nonce)
 
     def export_keying_material(self, length: int, label: bytes, context: bytes) -> bytes:
         """Derive exporter bytes (RFC 8446 section 7.5). Raises ValueError for a bad length."""
