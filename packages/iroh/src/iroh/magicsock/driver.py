@@ -122,6 +122,30 @@ class ConnectionDriver:
             self._at_once = False
         self.schedule()
 
+    def arrived(self) -> None:
+        """Datagrams came: look what they brought.
+
+        Whoever waits for it goes first, so that what he answers leaves with its acknowledgement.
+        """
+        inbox = self.inbox
+        if self._retired or not inbox.connected:  # a handshake waits for nobody
+            self.pump()
+            return
+        inbox.waiters.woken = drained = False
+        try:
+            events = self.connection.events()
+            drained = bool(events) and inbox.take(events)
+        except Exception:  # as in `pump`
+            logger.exception(_BUG)
+            self._crash()
+        if drained:
+            self._retire()
+        elif inbox.waiters.woken:
+            self._pushed = 0
+            self.schedule()
+        else:
+            self.pump()
+
     def _pump_scheduled(self) -> None:
         if self._pump_due:
             if self._pushed:

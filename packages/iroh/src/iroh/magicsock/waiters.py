@@ -12,9 +12,11 @@ class Waiters:
     could be lost, and a wake-up that the cancelled one cannot use goes to the next in line.
     """
 
-    __slots__ = ("_by_key", "_closed", "_loop")
+    __slots__ = ("_by_key", "_closed", "_loop", "woken")
 
     def __init__(self) -> None:
+        self.woken = False
+        """Whether anybody was woken since the caller last set it to False."""
         self._by_key: dict[Hashable, dict[asyncio.Future[None], None]] = {}
         self._closed = False
         self._loop = asyncio.get_running_loop()
@@ -48,6 +50,7 @@ class Waiters:
         waiting = self._by_key.get(key)
         if waiting is None:
             return
+        self.woken = True
         if len(waiting) == 1 or count is None or count >= len(waiting):  # all of them
             del self._by_key[key]
             for future in waiting:
