@@ -372,9 +372,10 @@ class RecvStream:
         return None
 
     def _end(self, reset_code: int | None) -> None:
-        """The reader is told that nothing more will come: so is who else waits."""
+        """The reader is told that nothing more will come: so is who waits for just that."""
         self._done, self._reset_code = True, reset_code
-        self._wake_readers()
+        if self._end_watchers:
+            self._wake_readers()
 
     def _wake_readers(self) -> None:
         self._driver.inbox.waiters.wake(self._key)

@@ -22,7 +22,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from iroh.magicsock.inbox import Inbox, SenderEnd
+from iroh.magicsock.inbox import NOT_ENDED, Inbox
 from iroh.quic.api import Connection
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import INTERNAL_ERROR, LocallyClosed, TransportError
@@ -69,7 +69,7 @@ class ConnectionDriver:
                 inbox.check()
             stream_id = self.connection.open_stream(bidirectional)
             if stream_id is not None:
-                inbox.senders[stream_id] = SenderEnd()
+                inbox.senders[stream_id] = NOT_ENDED
                 return stream_id
             self.schedule()  # a STREAMS_BLOCKED frame may want to leave
             await inbox.waiters.wait(("streams", bidirectional))

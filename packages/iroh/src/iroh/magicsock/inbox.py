@@ -8,7 +8,7 @@ what the peer may open at once, the datagrams by the transport's buffer size and
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 from weakref import WeakSet
 
 from iroh.magicsock.waiters import Waiters
@@ -23,14 +23,14 @@ MAX_DATAGRAMS = 16_384
 """Received datagrams that wait to be read, whatever their size: empty ones take memory, too."""
 
 
-class SenderEnd:
+class SenderEnd(NamedTuple):
     """How a sending half ended: everything acknowledged, or stopped by the peer."""
 
-    __slots__ = ("ended", "stop_code")
+    ended: bool
+    stop_code: int | None = None
 
-    def __init__(self) -> None:
-        self.ended = False
-        self.stop_code: int | None = None
+
+NOT_ENDED, ALL_ACKED = SenderEnd(False), SenderEnd(True)
 
 
 class PathListener(Protocol):
@@ -155,7 +155,7 @@ class Inbox:
     def _on_opened(self, event: ev.StreamOpened) -> None:
         bidirectional = not event.stream_id & 2
         if bidirectional:
-            self.senders[event.stream_id] = SenderEnd()
+            self.senders[event.stream_id] = NOT_ENDED
         self._opened[0 if bidirectional else 1].append(event.stream_id)
         self.waiters.wake(("opened", bidirectional), 1)
 
@@ -166,15 +166,13 @@ class Inbox:
         self.waiters.wake(("write", event.stream_id))
 
     def _on_finished(self, event: ev.StreamFinished) -> None:
-        end = self.senders.get(event.stream_id)
-        if end is not None:
-            end.ended = True
+        if event.stream_id in self.senders:
+            self.senders[event.stream_id] = ALL_ACKED
         self.waiters.wake(("finished", event.stream_id))
 
     def _on_stopped(self, event: ev.StreamStoppedByPeer) -> None:
-        end = self.senders.get(event.stream_id)
-        if end is not None:
-            end.ended, end.stop_code = True, event.code
+        if event.stream_id in self.senders:
+            self.senders[event.stream_id] = SenderEnd(True, event.code)
         self.waiters.wake(("finished", event.stream_id))
         self.waiters.wake(("write", event.stream_id))
 

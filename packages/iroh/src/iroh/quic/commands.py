@@ -33,8 +33,10 @@ class Commands(ConnectionApi):
 
     def finish(self, stream_id: int) -> None:
         """Send the end of the stream."""
-        self._check_open()
-        self._p.streams.finish(stream_id)
+        p = self._p
+        if p.ending.reason is not None:
+            self._check_open()
+        p.streams.finish(stream_id)
 
     def reset(self, stream_id: int, code: int) -> None:
         """Abandon the sending half."""

@@ -16,6 +16,10 @@ BLOCK = 65_536
 """A tail of this size becomes a chunk."""
 
 Piece = bytes | memoryview
+_NO_VIEW = memoryview(b"")
+_NO_CHUNKS: list[bytes] = []
+_NO_STARTS: list[int] = []
+"""Of all buffers that hold nothing but a tail, as those of small streams do; never added to."""
 
 
 class SendBuffer:
@@ -34,11 +38,11 @@ class SendBuffer:
 
     def __init__(self) -> None:
         self.stop = 0
-        self._chunks: list[bytes] = []
-        self._starts: list[int] = []
+        self._chunks = _NO_CHUNKS
+        self._starts = _NO_STARTS
         self._head = 0  # chunks before it are released; deleted many at a time
         self._tail = bytearray()
-        self._view = memoryview(b"")  # of the chunk that was cut last
+        self._view = _NO_VIEW  # of the chunk that was cut last
         self._view_start = self._view_stop = 0
 
     def append(self, data: bytes | bytearray | memoryview) -> None:
@@ -52,8 +56,7 @@ class SendBuffer:
             return
         if self._tail:
             self._seal()
-        self._starts.append(self.stop)
-        self._chunks.append(bytes(data))
+        self._keep(self.stop, bytes(data))
         self.stop += size
 
     def cut(self, start: int, stop: int, size: int) -> list[Piece]:
@@ -100,7 +103,7 @@ class SendBuffer:
             head = 0
         self._head = head
         if self._view_stop <= offset:
-            self._view = memoryview(b"")
+            self._view = _NO_VIEW
             self._view_start = self._view_stop = 0
 
     def clear(self) -> None:
@@ -109,13 +112,18 @@ class SendBuffer:
         self._starts.clear()
         self._head = 0
         self._tail.clear()
-        self._view = memoryview(b"")
+        self._view = _NO_VIEW
         self._view_start = self._view_stop = 0
 
     def _seal(self) -> None:
-        self._starts.append(self.stop - len(self._tail))
-        self._chunks.append(bytes(self._tail))
+        self._keep(self.stop - len(self._tail), bytes(self._tail))
         self._tail.clear()
+
+    def _keep(self, start: int, chunk: bytes) -> None:
+        if self._starts is _NO_STARTS:
+            self._starts, self._chunks = [], []
+        self._starts.append(start)
+        self._chunks.append(chunk)
 
     def _seek(self, offset: int) -> None:
         """Make `_view` the chunk that holds `offset`."""

@@ -4,7 +4,7 @@ from iroh.quic.config import TransportConfig
 from iroh.quic.errors import StreamGone, StreamReset, StreamStopped
 from iroh.quic.events import Event
 from iroh.quic.streams import control
-from iroh.quic.streams.recv import OVER, RecvHalf
+from iroh.quic.streams.recv import DATA_RECVD, OVER, RecvHalf
 from iroh.quic.streams.send import OPEN, SendHalf
 from iroh.quic.streams.table import StreamTable
 from iroh.quic.varint import MAX
@@ -75,7 +75,7 @@ class StreamCommands(StreamTable):
         """Take bytes, and with the last ones the end. Raises StreamReset, StreamGone."""
         half = self._receivers.get(stream_id) or self._find_receiver(stream_id)
         data = self._read(half, limit)
-        if data is not None and not half.is_read_out():
+        if data is not None and (half.state != DATA_RECVD or half.read_offset != half.final_size):
             return data, False
         self._forget_receiver(stream_id)
         return data or b"", True

@@ -180,10 +180,6 @@ class RecvHalf:
             raise StreamReset(self.reset_code)
         return None
 
-    def is_read_out(self) -> bool:
-        """Whether `read` has nothing more to give but the end."""
-        return self.state == DATA_RECVD and self.read_offset == self.final_size
-
     def stop(self, code: int) -> bool:
         """Forget what is there and what comes: whether STOP_SENDING helps. Raises StreamGone."""
         helps = self.state <= SIZE_KNOWN

@@ -241,6 +241,9 @@ class SendHalf:
         """Bytes arrived. Said twice, or after they were thought lost, is harmless."""
         if self.state > DATA_SENT:
             return
+        if fin and offset == self._start and not self._acked and not self._lost:
+            self._end()  # all that there was, as with any small stream
+            return
         if length:
             stop = offset + length
             if self._lost:
@@ -253,8 +256,8 @@ class SendHalf:
         if fin:
             self._fin_acked = True
             self._fin_pending = False
-        if self._fin_acked and self._start == self._fin and self._move(ALL_ACKED):
-            self._outlet.on_end(self)
+        if self._fin_acked and self._start == self._fin:
+            self._end()
 
     def on_lost(self, offset: int, length: int, fin: bool) -> None:
         """Bytes did not arrive: what of them was not acknowledged otherwise is sent again."""
@@ -294,6 +297,19 @@ class SendHalf:
             self.next = self._start = self._buffer.stop = 0
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _end(self) -> None:
+        """Everything arrived."""
+        outlet = self._outlet
+        outlet.held -= self._fin - self._start
+        self._start = self._fin
+        self._fin_acked = True
+        self._fin_pending = False
+        self._buffer.clear()
+        if outlet.writers:
+            outlet.wake_writers()
+        if self._move(ALL_ACKED):
+            outlet.on_end(self)
 
     def _advance(self, stop: int) -> None:
         acked = self._acked
