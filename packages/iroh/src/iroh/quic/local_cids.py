@@ -76,9 +76,11 @@ class LocalCids:
         self._changes: list[CidChange] = []
         self.pending: dict[Key, None] = {}  # whose frames wait to be sent
         first = self._issued(0)
-        self._add(first, 0, handshake_cid)
+        first.cids[0] = handshake_cid
+        first.next_seq = 1
         first.told = 0
         first.is_open = True
+        self._changes.append(CidChange(True, handshake_cid, 0))
 
     # -- issuing -------------------------------------------------------------------------------
 
@@ -98,10 +100,12 @@ class LocalCids:
         random = self._rng(count * CID_LENGTH) if count else b""
         at = 0
         for path_id, issued, lacking in wanted:
-            for _ in range(lacking):
-                self.pending[path_id, issued.next_seq] = None
-                self._add(issued, path_id, random[at : at + CID_LENGTH])
+            for seq in range(issued.next_seq, issued.next_seq + max(lacking, 0)):
+                cid = issued.cids[seq] = random[at : at + CID_LENGTH]
+                self.pending[path_id, seq] = None
+                self._changes.append(CidChange(True, cid, path_id))
                 at += CID_LENGTH
+            issued.next_seq += max(lacking, 0)
 
     def open(self, path_id: int) -> None:
         """The path is open: give it all its ids."""
@@ -178,8 +182,7 @@ class LocalCids:
         """
         if not self.pending:
             return []
-        starts: list[bytes] = []
-        cids: list[bytes] = []
+        frames: list[tuple[bytes, bytes]] = []
         keys: list[Key] = []
         gone: list[Key] = []
         path_id, issued, form = -1, None, None
@@ -193,21 +196,24 @@ class LocalCids:
             if issued is None or cid is None:
                 gone.append(key)  # retired, or its path is over: nobody needs the frame
                 continue
-            retire_prior_to = min(issued.retire_prior_to, seq)  # more would be malformed
-            start = new_cid_start(seq, retire_prior_to, len(cid), form)
-            budget -= len(start) + len(cid) + TOKEN_LENGTH
+            retire_prior_to = issued.retire_prior_to
+            if retire_prior_to > seq:
+                retire_prior_to = seq  # more would be malformed
+            start = new_cid_start(seq, retire_prior_to, CID_LENGTH, form)
+            budget -= len(start) + CID_LENGTH + TOKEN_LENGTH
             if budget < 0:
                 break
-            issued.told = max(issued.told, seq)
-            starts.append(start)
-            cids.append(cid)
+            if seq > issued.told:
+                issued.told = seq
+            frames.append((start, cid))
             keys.append(key)
         for key in (*keys, *gone):
             del self.pending[key]
         if not keys:
             return []
-        frames = zip(starts, cids, self._reset_tokens(cids), strict=True)
-        return [(b"".join([part for frame in frames for part in frame]), keys)]
+        tokens = self._reset_tokens([cid for _, cid in frames])
+        parts = [start + cid + token for (start, cid), token in zip(frames, tokens, strict=True)]
+        return [(b"".join(parts), keys)]
 
     def take_of(self, path_id: int) -> list[tuple[NewConnectionId, Sequence[Key]]]:
         """Give the frames of one path that wait, with their tokens, to send them over it itself.
@@ -244,11 +250,6 @@ class LocalCids:
             issued = self._paths[path_id] = _Issued()
             self._highest_path = max(self._highest_path, path_id)
         return issued
-
-    def _add(self, issued: _Issued, path_id: int, cid: bytes) -> None:
-        issued.cids[issued.next_seq] = cid
-        issued.next_seq += 1
-        self._changes.append(CidChange(True, cid, path_id))
 
     @staticmethod
     def _active_count(issued: _Issued) -> int:

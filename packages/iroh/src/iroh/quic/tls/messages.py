@@ -58,6 +58,7 @@ RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e07
 """ServerHello.random of a HelloRetryRequest (RFC 8446 section 4.1.3)."""
 
 _HEADER = 4
+_EXTENSION = struct.Struct("!HH")
 Extensions = Mapping[int, bytes]
 
 # -- writing -------------------------------------------------------------------------------------
@@ -75,8 +76,8 @@ def block(data: bytes, width: int) -> bytes:
 
 def encode_extensions(extensions: Extensions) -> bytes:
     """Encode extensions, as a block, in their order."""
-    pack = struct.pack
-    parts = [pack("!HH", kind, len(data)) + data for kind, data in extensions.items()]
+    pack = _EXTENSION.pack
+    parts = [pack(kind, len(data)) + data for kind, data in extensions.items()]
     return block(b"".join(parts), 2)
 
 
@@ -154,11 +155,16 @@ def decode_extensions(data: bytes, at: int) -> dict[int, bytes]:
     at += 2
     found: dict[int, bytes] = {}
     while at < end:
-        kind = int.from_bytes(data[at : at + 2], "big")
-        content, at = cut(data, at + 2, 2)
+        start = at + 4
+        if start > end:
+            raise Malformed
+        kind, size = _EXTENSION.unpack_from(data, at)
+        at = start + size
+        if at > end:
+            raise Malformed
         if kind in found:
             raise Alert(ILLEGAL_PARAMETER, f"extension {kind} occurs twice")
-        found[kind] = content
+        found[kind] = data[start:at]
     return found
 
 
