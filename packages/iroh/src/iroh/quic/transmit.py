@@ -306,7 +306,7 @@ class Transmitter:
             if packet.room > _NOT_FULL and not datagrams:
                 shared.app_limited = shared.room() >= mtu
                 break
-        if p.confirmed:
+        if p.confirmed and path.recovery.largest_acked >= 0:
             self._send_mtu_probe(path, cid, out, now)
 
     def _room(self, path: "Path", now: float) -> int:
@@ -412,8 +412,8 @@ class Transmitter:
     def _send_mtu_probe(self, path: "Path", cid: bytes, out: list[Datagrams], now: float) -> None:
         """Try whether larger datagrams pass.
 
-        One at a time, whatever the window and the pacer say: a sender that has always more to send
-        would never find out.
+        One at a time, whatever window and pacer say: a sender that has always more to send would
+        never find out. Not before an acknowledgement: many a connection ends as soon as it began.
         """
         p = self._p
         size = path.mtud.next_probe(now)
