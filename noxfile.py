@@ -26,7 +26,7 @@ nox.needs_version = ">=2026.4"
 ROOT = Path(__file__).parent.resolve()
 PACKAGES = ("iroh-base", "iroh-relay", "iroh-dns-server", "iroh")
 """In the order of the floors: a package needs only those before it."""
-SCRIPTS = {"iroh-relay": "iroh-relay", "iroh-dns-server": "iroh-dns-server"}
+SCRIPTS = {"iroh-relay": "iroh-relay", "iroh-dns-server": "iroh-dns-server", "iroh": "iroh"}
 """Distribution -> its console script."""
 SOURCES = [f"packages/{name}/src" for name in PACKAGES]
 TOGETHER = {"IROH_SIBLINGS": "index"}

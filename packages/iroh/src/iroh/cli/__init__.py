@@ -1,0 +1,28 @@
+"""The program `iroh`: pipes, files and diagnosis between machines that know each other by key.
+
+    options.py      the options of every command, and what they are checked with
+    parser.py       the commands; each names the function that runs it, imported when it is run
+    console.py      what is said, where: results on stdout, the rest on stderr; --json
+    exits.py        exit statuses, and what an error of the library is called in one line
+    setup.py        from the options to a bound endpoint
+
+Nothing is imported that the command does not need: `iroh --help` starts without asyncio.
+"""
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program with these arguments (default: the process's); returns the exit status."""
+    from iroh.cli.parser import build_parser
+    from iroh.cli.program import run
+
+    parser = build_parser()
+    options = parser.parse_args(argv)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    return run(options)

@@ -1,0 +1,84 @@
+"""What the program says, and where.
+
+              plain                            --json
+    result    text on stdout                   one JSON object a line on stdout
+    tell      text on stderr, not with -q      the same, as an event
+    warn      text on stderr                   the same, as an event
+    fail      "iroh: ..." on stderr            the same on stderr, always
+
+Where stdout carries a pipe's data, results and events go to stderr.
+"""
+
+import json
+import sys
+from typing import Any, TextIO
+
+__all__ = ["Console", "size_text"]
+
+
+class Console:
+    """The program's voice. `piped`: stdout belongs to the data."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, piped: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.piped = piped
+
+    def result(self, event: str, text: str, **facts: Any) -> None:
+        """Say what the command was run for."""
+        if self.as_json:
+            self._json(event, facts)
+        elif text:
+            _line(self.stream, text)
+
+    def tell(self, event: str, text: str, **facts: Any) -> None:
+        """Say something by the way."""
+        if self.as_json:
+            self._json(event, facts)
+        elif text and not self.quiet:
+            _line(sys.stderr, text)
+
+    def warn(self, text: str, **facts: Any) -> None:
+        """Say what may surprise, although the command goes on."""
+        if self.as_json:
+            self._json("warning", {"message": text, **facts})
+        else:
+            _line(sys.stderr, f"iroh: warning: {text}")
+
+    def ticket(self, event: str, text: str, ticket: str, **facts: Any) -> None:
+        """Show a ticket: in a sentence, or with -q alone."""
+        if self.as_json:
+            self._json(event, {"ticket": ticket, **facts})
+        elif self.quiet:
+            _line(self.stream, ticket)
+        else:
+            _line(sys.stderr, text)
+
+    def fail(self, text: str, **facts: Any) -> None:
+        """Say why the program ends."""
+        if self.as_json:
+            _line(sys.stderr, json.dumps({"event": "error", "message": text, **facts}))
+        else:
+            _line(sys.stderr, f"iroh: {text}")
+
+    @property
+    def stream(self) -> TextIO:
+        """Where results go."""
+        return sys.stderr if self.piped else sys.stdout
+
+    def _json(self, event: str, facts: dict[str, Any]) -> None:
+        _line(self.stream, json.dumps({"event": event, **facts}))
+
+
+def _line(stream: TextIO, text: str) -> None:
+    stream.write(f"{text}\n")
+    stream.flush()  # for whoever waits for this line
+
+
+def size_text(count: float) -> str:
+    """Say a number of bytes: "1.5 MB"."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

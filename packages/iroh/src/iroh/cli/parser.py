@@ -1,0 +1,141 @@
+"""The command line: `iroh COMMAND ...`. Each command names the function that runs it."""
+
+import argparse
+from typing import Any, NoReturn
+
+from iroh.cli import exits, options
+
+__all__ = ["build_parser"]
+
+_EPILOG = """\
+exit status: 0 done, 1 failed, 2 wrong command line, 3 peer not reached, 4 peer refuses,
+  5 local file (exists, unreadable, disk full), 6 checksum differs, 130 Ctrl-C, 143 SIGTERM
+"""
+_STDIO = "without --tcp or --unix: standard input and output"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage of half a screen."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        self.exit(exits.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser of all commands."""
+    from iroh import __version__
+
+    parser = _Parser(
+        prog="iroh",
+        description="Pipes, files and diagnosis between machines that know each other by key.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"iroh {__version__}")
+    options.add_output(parser, top=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for add in (_add_id, _add_ticket, _add_listen, _add_connect, _add_ping):
+        add(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, run: str, text: str) -> argparse.ArgumentParser:
+    description = text[0].upper() + text[1:] + "."
+    parser = commands.add_parser(name, help=text, description=description)
+    assert isinstance(parser, argparse.ArgumentParser)
+    parser.set_defaults(run=f"iroh.cli.{run}")
+    options.add_output(parser)
+    return parser
+
+
+def _add_id(commands: Any) -> None:
+    parser = _command(commands, "id", "id:run", "make a key, or show the id that a key makes")
+    parser.add_argument("id", nargs="?", type=options.endpoint_id, help="show this id instead")
+    options.add_identity(parser)
+    forms = ("hex", "z32", "short")
+    parser.add_argument("--format", choices=forms, default="hex", help="how to write it")
+
+
+def _add_ticket(commands: Any) -> None:
+    parser = commands.add_parser("ticket", help="look into a ticket, or make one")
+    parser.set_defaults(run="iroh.cli.ticket:show")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    show = _command(verbs, "show", "ticket:show", "print what a ticket says")
+    show.add_argument("ticket", type=options.target)
+    make = _command(verbs, "make", "ticket:make", "print a ticket of an id and addresses")
+    make.add_argument("peer", nargs="?", type=options.target, help="an id, or a ticket to add to")
+    options.add_identity(make)
+    make.add_argument("--relay", action="append", metavar="URL", help="reached over this relay")
+    make.add_argument("--addr", action="append", metavar="IP:PORT", help="reached here directly")
+
+
+def _add_pipe_options(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(piped=True)
+    parser.add_argument(
+        "--alpn",
+        "--custom-alpn",
+        action="append",
+        type=options.alpn,
+        metavar="ALPN",
+        help='speak this protocol ("utf8:my/proto/1", or hex) and exchange no handshake',
+    )
+    parser.add_argument(
+        "--recv-only", action="store_true", help="send nothing: standard input is not read"
+    )
+    options.add_network(parser)
+
+
+def _add_listen(commands: Any) -> None:
+    parser = _command(
+        commands, "listen", "listen:run", f"be the end of pipes that others open; {_STDIO}"
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--tcp", type=options.host_port, metavar="HOST:PORT", help="join each pipe to this server"
+    )
+    where.add_argument("--unix", metavar="PATH", help="join each pipe to this Unix socket")
+    _add_allow(parser)
+    _add_pipe_options(parser)
+
+
+def _add_allow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow",
+        action="append",
+        type=options.endpoint_id,
+        metavar="ID",
+        help="serve this peer, and none that is not named; may be repeated",
+    )
+
+
+def _add_connect(commands: Any) -> None:
+    parser = _command(commands, "connect", "connect:run", f"open pipes to who listens; {_STDIO}")
+    parser.add_argument("peer", type=options.target, metavar="TICKET|ID")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--tcp", type=options.host_port, metavar="HOST:PORT", help="listen here; a pipe for each"
+    )
+    where.add_argument("--unix", metavar="PATH", help="listen on this Unix socket")
+    parser.add_argument(
+        "--reconnect",
+        action="store_true",
+        help="dial until the peer answers, with pauses that grow to 30 s",
+    )
+    _add_pipe_options(parser)
+
+
+def _add_ping(commands: Any) -> None:
+    parser = _command(
+        commands, "ping", "ping:run", "measure the round trip to a peer, and say over which path"
+    )
+    parser.add_argument("peer", nargs="?", type=options.target, metavar="TICKET|ID")
+    parser.add_argument(
+        "--listen", action="store_true", help="answer pings (as listen and send do, too)"
+    )
+    _add_allow(parser)
+    add = parser.add_argument
+    add("-c", "--count", type=int, default=5, help="how many; 0: until interrupted (default 5)")
+    add("-i", "--interval", type=options.seconds, default=1.0, metavar="S", help="default 1")
+    add("--until-direct", action="store_true", help="stop once the path is direct")
+    options.add_network(parser)
