@@ -139,7 +139,9 @@ def test_what_may_be_left_out() -> None:
         ("[http]", '[https]\nport = 1\ncert_mode = "manual"\ndomains = ["a", "b"]\n[http]',
          "https.domains: with cert_mode manual", "exactly one"),
         ("[http]", '[https]\nport = 1\ncert_mode = "lets_encrypt"\ndomains = ["a"]\n[http]',
-         "https.cert_mode: this version does not speak ACME", "certbot"),
+         "https.letsencrypt_contact: is missing", "e-mail"),
+        ("[http]\nport = 8080\n", '[https]\nport = 1\ncert_mode = "lets_encrypt"\ndomains = ["a"]\n'
+         'letsencrypt_contact = "me@example.org"\n', "http: the section is missing", "port 80"),
         ("[http]", "[mainline]\nenabled = true\n[http]", "mainline:", "enabled = false"),
         ("[http]", "[metrics]\ndisabled = 0\n[http]", "metrics.disabled: expected true or", ""),
         ("[http]", '[metrics]\nbind_addr = "[::]"\n[http]', "metrics.bind_addr:", "9117"),
@@ -152,6 +154,19 @@ def test_complaints_name_the_key_and_the_cure(old: str, new: str, start: str, al
     text = complaint(SMALL.replace(old, new, 1))
     assert text.startswith(start)
     assert also in text
+
+
+def test_lets_encrypt() -> None:
+    text = (
+        '[https]\nport = 443\ncert_mode = "lets_encrypt"\ndomains = ["a.example", "b.example"]\n'
+        'letsencrypt_contact = "me@example.org"\nletsencrypt_prod = true\n'
+        'acme_directory = "https://ca.example/dir"\nacme_ca = "/etc/ca.pem"\n[http]'
+    )
+    read = parse_config(SMALL.replace("[http]", text, 1)).https
+    assert read is not None
+    assert read.cert_mode is CertMode.LETS_ENCRYPT
+    assert (read.letsencrypt_contact, read.letsencrypt_prod) == ("me@example.org", True)
+    assert (read.acme_directory, read.acme_ca) == ("https://ca.example/dir", Path("/etc/ca.pem"))
 
 
 def test_https_alone() -> None:

@@ -2,8 +2,9 @@
 
     CertFiles     <cert_cache>/<domain>.crt and .key, PEM, of somebody else's making (certbot, a CA)
     SelfSigned    made at start; clients must be told to trust it
+    AcmeCertificates (acme.py)    got from Let's Encrypt, and renewed
 
-Both give an `ssl.SSLContext` that stays the same object: what is loaded anew counts for new
+All give an `ssl.SSLContext` that stays the same object: what is loaded anew counts for new
 connections. Files that cannot be used are refused as a whole, and the old certificate stays.
 """
 
@@ -24,7 +25,7 @@ from iroh_dns_server.errors import CertificateError
 if TYPE_CHECKING:
     from cryptography import x509
 
-__all__ = ["ALPN", "CertFiles", "Certificates", "SelfSigned"]
+__all__ = ["ALPN", "CertFiles", "Certificates", "SelfSigned", "file_name"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,20 @@ _CLOCK_SKEW: Final = datetime.timedelta(hours=1)
 
 
 class Certificates:
-    """What the two kinds share: the context, and the bytes in it."""
+    """What all kinds share: the context, and the bytes in it."""
 
     def __init__(self) -> None:
         self.chain_pem = b""
         self.key_pem = b""
+        self.challenges: dict[str, str] = {}
+        """Token -> answer, for /.well-known/acme-challenge/."""
         self.context = _context()
+
+    async def prepare(self) -> None:
+        """Have a certificate, now that plain HTTP is served. Raises `CertificateError`."""
+
+    async def close(self) -> None:
+        """Let go of what `prepare` started. Idempotent."""
 
     def reload(self) -> bool:
         """Look for new ones, where they come from outside; say whether there were any."""
@@ -68,7 +77,7 @@ class CertFiles(Certificates):
 
     def __init__(self, cert_cache: Path, domain: str) -> None:
         super().__init__()
-        name = _UNSAFE.sub("", domain)
+        name = file_name(domain)
         self.cert_path, self.key_path = cert_cache / f"{name}.crt", cert_cache / f"{name}.key"
         self._load()
 
@@ -105,6 +114,11 @@ class SelfSigned(Certificates):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self._take(*_make(names))
+
+
+def file_name(domain: str) -> str:
+    """What a domain's files are called, without their ending."""
+    return _UNSAFE.sub("", domain)
 
 
 def _context() -> ssl.SSLContext:

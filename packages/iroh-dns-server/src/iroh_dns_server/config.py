@@ -35,7 +35,8 @@ class CertMode(enum.Enum):
     MANUAL = "manual"
     """`<data_dir>/cert_cache/<domain>.crt` and `.key`, PEM; read again when they change."""
     LETS_ENCRYPT = "lets_encrypt"
-    """Not there yet: an ACME client of your own (certbot), and MANUAL."""
+    """From Let's Encrypt or another ACME server, which looks at `[http]` on port 80. Needs the
+    extra `acme`."""
     SELF_SIGNED = "self_signed"
     """Made anew at every start, for development."""
 
@@ -71,6 +72,14 @@ class HttpsConfig:
     domains: tuple[str, ...] = ("localhost",)
     """Whom the certificate is for; with MANUAL exactly one."""
     cert_mode: CertMode = CertMode.SELF_SIGNED
+    letsencrypt_contact: str | None = None
+    """An e-mail address, which LETS_ENCRYPT needs."""
+    letsencrypt_prod: bool = False
+    """False asks Let's Encrypt's staging server, whose certificates nobody trusts (as upstream)."""
+    acme_directory: str | None = None
+    """URL of another ACME server's directory, instead of Let's Encrypt's."""
+    acme_ca: Path | None = None
+    """PEM with the CAs trusted for that server; None: the usual ones."""
     listen_backlog: int = 1024
 
 

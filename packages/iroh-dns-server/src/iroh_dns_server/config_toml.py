@@ -201,9 +201,12 @@ def _read(whole: _Section) -> Config:
         needs = "add [dns] with port, default_soa, default_ttl and origins"
         whole.complain("dns", f"the section is missing: {needs}")
     modes = choice(*(mode.value for mode in RateLimit))
+    https = _https(whole.section("https")) if _usable(whole, "https") else None
+    if https is not None and https.cert_mode is CertMode.LETS_ENCRYPT and "http" not in whole:
+        whole.complain("http", "the section is missing: Let's Encrypt looks there, on port 80")
     return Config(
         http=_http(whole.section("http")) if _usable(whole, "http") else None,
-        https=_https(whole.section("https")) if _usable(whole, "https") else None,
+        https=https,
         dns=_dns(whole.section("dns")) if _usable(whole, "dns") else DnsConfig(),
         zone_store=_store(whole.section("zone_store")),
         metrics=_metrics(whole.section("metrics")) if "metrics" in whole else MetricsConfig(),
@@ -232,7 +235,7 @@ def _http(section: _Section) -> HttpConfig:
 
 
 def _https(section: _Section) -> HttpsConfig:
-    acme = ("letsencrypt_contact", "letsencrypt_prod")
+    acme = ("letsencrypt_contact", "letsencrypt_prod", "acme_directory", "acme_ca")
     section.only(("port", "bind_addr", "listen_backlog", "domains", "cert_mode", *acme))
     default = HttpsConfig()
     modes = choice(*(mode.value for mode in CertMode))
@@ -240,9 +243,9 @@ def _https(section: _Section) -> HttpsConfig:
     domains = section.need("domains", texts, default.domains)
     if mode is CertMode.MANUAL and len(domains) != 1:
         section.complain("domains", "with cert_mode manual there must be exactly one")
-    if mode is CertMode.LETS_ENCRYPT:
-        why = "this version does not speak ACME yet: use certbot, and cert_mode manual"
-        section.complain("cert_mode", why)
+    contact = section.get("letsencrypt_contact", text, None)
+    if mode is CertMode.LETS_ENCRYPT and not contact:
+        section.complain("letsencrypt_contact", "is missing: an e-mail address for Let's Encrypt")
     backlog = integer(1, 2**31 - 1)
     return HttpsConfig(
         port=section.need("port", port, default.port),
@@ -250,6 +253,10 @@ def _https(section: _Section) -> HttpsConfig:
         listen_backlog=section.get("listen_backlog", backlog, default.listen_backlog),
         domains=domains,
         cert_mode=mode,
+        letsencrypt_contact=contact,
+        letsencrypt_prod=section.get("letsencrypt_prod", boolean, False),
+        acme_directory=section.get("acme_directory", text, None),
+        acme_ca=section.get("acme_ca", directory, None),
     )
 
 

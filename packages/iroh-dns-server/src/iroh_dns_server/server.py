@@ -174,11 +174,16 @@ class DnsServer:
             max_future=self.config.zone_store.max_future,
             clock=self._clock,
         )
-        routes = Routes(handlers, DohHandlers(service), self.metrics)
+        https = self.config.https
+        certificates = None if https is None else self._certificates(https)
+        challenges = None if certificates is None else certificates.challenges
+        routes = Routes(handlers, DohHandlers(service), self.metrics, challenges)
         if self.config.http is not None:
             self._http_addr = await self._listen_http(self.config.http, routes, None)
-        if (https := self.config.https) is not None:
-            certificates = self.certificates = self._certificates(https)
+        if https is not None and certificates is not None:
+            self._stack.push_async_callback(certificates.close)
+            await certificates.prepare()
+            self.certificates = certificates
             self._https_addr = await self._listen_http(https, routes, certificates.context)
             task = asyncio.create_task(_look_again(certificates), name="iroh-dns-certificates")
             self._stack.push_async_callback(_cancel, task)
@@ -201,8 +206,18 @@ class DnsServer:
     def _certificates(self, config: HttpsConfig) -> Certificates:
         if config.cert_mode is CertMode.SELF_SIGNED:
             return SelfSigned(config.domains)
-        data_dir = self.config.data_dir or default_data_dir()
-        return CertFiles(data_dir / CERT_CACHE, config.domains[0])
+        folder = (self.config.data_dir or default_data_dir()) / CERT_CACHE
+        if config.cert_mode is CertMode.MANUAL:
+            return CertFiles(folder, config.domains[0])
+        from iroh_dns_server.acme import PRODUCTION, STAGING, AcmeCertificates
+
+        return AcmeCertificates(
+            config.domains,
+            config.letsencrypt_contact or "",
+            folder,
+            directory=config.acme_directory or (PRODUCTION if config.letsencrypt_prod else STAGING),
+            ca_file=None if config.acme_ca is None else str(config.acme_ca),
+        )
 
     def _serve_dns(self, service: DnsService) -> None:
         config = self.config.dns

@@ -5,6 +5,7 @@ GET /healthz           {"status":"ok","version":...,"git_hash":"unknown"}
 GET /healthcheck       OK              (upstream calls it deprecated)
 GET, PUT /pkarr/{key}  see `http.pkarr`
 GET, POST /dns-query   see `http.doh`
+GET /.well-known/acme-challenge/{token}   what proves to an ACME server that the host is ours
 OPTIONS *              200, for the CORS preflight of a browser
 """
 
@@ -29,15 +30,24 @@ __all__ = ["Routes"]
 logger = logging.getLogger(__name__)
 
 PKARR = "/pkarr/"
+CHALLENGE = "/.well-known/acme-challenge/"
+"""Where an ACME server looks (RFC 8555 section 8.3)."""
 _EVERY_PAGE = {"Access-Control-Allow-Origin": CORS_HEADERS["Access-Control-Allow-Origin"]}
 Handler = Callable[[Ask], Awaitable[Reply]]
 
 
 class Routes:
-    """Answers requests of any version of HTTP."""
+    """Answers requests of any version of HTTP. `challenges`: token -> answer, of ACME."""
 
-    def __init__(self, pkarr: PkarrHandlers, doh: DohHandlers, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pkarr: PkarrHandlers,
+        doh: DohHandlers,
+        metrics: Metrics,
+        challenges: Mapping[str, str] | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._challenges = {} if challenges is None else challenges
         self._pkarr: Mapping[str, Handler] = {"GET": pkarr.get, "PUT": pkarr.put}
         self._pages: Mapping[str, Mapping[str, Handler]] = {
             "/": {"GET": _hello},
@@ -72,7 +82,13 @@ class Routes:
         key = path.removeprefix(PKARR)
         if key and key != path and "/" not in key:
             return self._pkarr
+        if path.removeprefix(CHALLENGE) in self._challenges:
+            return {"GET": self._challenge}
         return self._pages.get(path)
+
+    async def _challenge(self, ask: Ask) -> Reply:
+        answer = self._challenges[ask.path.removeprefix(CHALLENGE)]
+        return Reply(200, answer.encode(), "application/octet-stream")
 
     def _count(self, status: int, seconds: float) -> None:
         """One request to a known route."""
