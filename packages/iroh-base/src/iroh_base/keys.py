@@ -94,14 +94,14 @@ class PublicKey:
         self._bytes = key
 
     @classmethod
-    def from_bytes(cls, data: BytesLike) -> Self:
+    def from_bytes(cls, bytes: BytesLike) -> Self:  # the bindings' parameter name
         """The key with these 32 bytes."""
-        return cls(data)
+        return cls(bytes)
 
     @classmethod
-    def from_string(cls, text: str) -> Self:
+    def from_string(cls, s: str) -> Self:
         """The key with this text: 64 lower-case hex or 52 base32 characters."""
-        return cls(_decode_key_text(text))
+        return cls(_decode_key_text(s))
 
     @classmethod
     def from_z32(cls, text: str) -> Self:
@@ -169,9 +169,9 @@ class Signature:
         self._bytes = signature
 
     @classmethod
-    def from_bytes(cls, data: BytesLike) -> Self:
+    def from_bytes(cls, bytes: BytesLike) -> Self:  # the bindings' parameter name
         """The signature with these 64 bytes; `InvalidInputError` for another length."""
-        return cls(data)
+        return cls(bytes)
 
     def to_bytes(self) -> bytes:
         """The 64 bytes, R then S."""
@@ -214,9 +214,9 @@ class SecretKey:
         return cls(rng(KEY_LENGTH))
 
     @classmethod
-    def from_bytes(cls, data: BytesLike) -> Self:
+    def from_bytes(cls, bytes: BytesLike) -> Self:  # the bindings' parameter name
         """The key with this 32-byte seed; `InvalidInputError` for another length."""
-        return cls(data)
+        return cls(bytes)
 
     @classmethod
     def from_string(cls, text: str) -> Self:

@@ -39,14 +39,14 @@ class EndpointTicket:
         return cls(addr)
 
     @classmethod
-    def from_string(cls, text: str) -> Self:
+    def from_string(cls, str: str) -> Self:
         """The ticket with this text; `TicketParsingError` if it is none."""
-        if not text.startswith(PREFIX):
+        if not str.startswith(PREFIX):
             raise TicketParsingError(f"wrong prefix, expected {PREFIX}")
         try:
-            data = base32_decode(text[len(PREFIX) :])
+            data = base32_decode(str[len(PREFIX) :])
         except ValueError as error:
-            raise TicketParsingError(str(error)) from error
+            raise TicketParsingError(f"{error}") from error
         return cls.from_bytes(data)
 
     @classmethod
