@@ -76,6 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write", action="store_true", help="renew COMPATIBILITY.md when all passed")
     parser.addoption("--rust-relay", action="store_true", help="also the Rust relay and client")
     parser.addoption("--rust-lookup", action="store_true", help="also Rust's mDNS and DHT lookup")
+    parser.addoption("--ffi-tests", metavar="DIR", help="folder python of n0-computer/iroh-ffi")
     parser.addoption("--long", action="store_true", help="also what takes minutes or a gigabyte")
 
 

@@ -100,6 +100,7 @@ def test_the_bindings_module() -> None:
     assert iroh.iroh_ffi.PresetImpl is iroh.Preset
     for name in iroh.iroh_ffi.__all__:
         assert hasattr(iroh.iroh_ffi, name)
+    assert iroh.ConnectionProtocol is iroh.Connection
     loop = asyncio.new_event_loop()
     iroh.iroh_ffi.uniffi_set_event_loop(loop)
     loop.close()

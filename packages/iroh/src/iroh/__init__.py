@@ -20,6 +20,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from iroh import iroh_ffi as iroh_ffi
     from iroh.public import *  # noqa: F403
     from iroh.public import __all__ as __all__
 
@@ -37,6 +38,9 @@ def __getattr__(name: str) -> object:
     here.update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
     if name in here:  # also a submodule that came along, as `iroh.address_lookup`
         return here[name]
+    twins = importlib.import_module("iroh.iroh_ffi")  # as in the bindings
+    if name in twins.TWINS:
+        return getattr(twins, name)
     raise AttributeError(f"module 'iroh' has no attribute {name!r}")
 
 

@@ -8,7 +8,7 @@ bound on and to its thread; a process may have any number of endpoints and loops
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from iroh.address_lookup import AddressLookup, MemoryLookup
 from iroh.connection import Connection
 from iroh.core import EndpointCore
 from iroh.endpoint_state import EndpointState
-from iroh.errors import ConnectError
+from iroh.errors import ConnectError, InvalidAlpnError
 from iroh.incoming import AcceptConfig, Connecting, Incoming
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.remote import Source
@@ -24,7 +24,7 @@ from iroh.options import EndpointBuilder, EndpointConfig, EndpointOptions, Prese
 from iroh.resolver import import_late
 from iroh.router import ProtocolCreator, Router
 from iroh_base import EndpointAddr, PublicKey, SocketAddr, UserData
-from iroh_relay.relay_map import RelayConfig
+from iroh_relay.relay_map import RelayConfig, RelayMap
 
 
 class Endpoint(EndpointState):
@@ -76,9 +76,8 @@ class Endpoint(EndpointState):
 
     async def remove_relay(self, url: str) -> bool:
         """Stop using a relay; say whether it was in use."""
-        if self._core.relay_map is None or self._core.closing:
-            return False
-        return self._core.relay_map.remove(url)
+        relays = self._core.relay_map or RelayMap.empty()  # which checks the URL, too
+        return not self._core.closing and relays.remove(url)
 
     # -- address lookup -------------------------------------------------------------------------
 
@@ -125,6 +124,8 @@ class Endpoint(EndpointState):
         remote_id = addr.id()
         if remote_id == core.id:
             raise ConnectError("connecting to ourself is not supported")
+        if not len(alpn):
+            raise InvalidAlpnError("an ALPN is 1 to 255 bytes long, not 0")
         (alpn,) = check_alpns([alpn])
         remote = remotes.hold(remote_id)
         try:
@@ -228,15 +229,35 @@ async def bind_endpoint(config: EndpointConfig, protocols: dict[bytes, Any] | No
     return endpoint
 
 
-class Binding:
-    """An endpoint about to be bound: await it, or enter it."""
+class Binding(Coroutine[Any, Any, Endpoint]):
+    """An endpoint about to be bound: await it, enter it, or make a task of it."""
 
     def __init__(self, options: EndpointOptions) -> None:
         self._options = options
         self._endpoint: Endpoint | None = None
+        self._started: Coroutine[Any, Any, Endpoint] | None = None
 
     def __await__(self) -> Generator[Any, Any, Endpoint]:
         return self._bind().__await__()
+
+    # What a Task asks of a coroutine.
+
+    def send(self, value: Any) -> Any:
+        """Start or go on."""
+        if self._started is None:
+            self._started = self._bind()
+        return self._started.send(value)
+
+    def throw(self, *exc: Any) -> Any:
+        """Raise an exception where it waits."""
+        if self._started is None:
+            self._started = self._bind()
+        return self._started.throw(*exc)
+
+    def close(self) -> None:
+        """Give up."""
+        if self._started is not None:
+            self._started.close()
 
     async def _bind(self) -> Endpoint:
         builder = EndpointBuilder()

@@ -12,6 +12,7 @@ from iroh.watchers import (
     HomeRelayCallback,
     NetworkChangeCallback,
     WatchHandle,
+    method_of,
     watch_home_relay,
     watch_network_change,
 )
@@ -83,7 +84,7 @@ class EndpointState:
         watcher = self._core.addr.watch()
         if callback is None:
             return watcher
-        return WatchHandle(watcher, callback.on_change, "iroh-watch-addr")
+        return WatchHandle(watcher, method_of(callback, "on_change"), "iroh-watch-addr")
 
     @overload
     def watch_home_relay(self) -> "Watcher[RelayStatus | None]": ...

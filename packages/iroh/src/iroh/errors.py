@@ -19,6 +19,8 @@ __all__ = [
     "DatagramError",
     "EndpointClosedError",
     "FinishedEarlyError",
+    "InternalError",
+    "InvalidAlpnError",
     "InvalidInputError",
     "IrohError",
     "IrohErrorKind",
@@ -40,6 +42,10 @@ class BindError(IrohError):
     """The endpoint could not be bound; the message says to which address and what to do."""
 
     default_kind = IrohErrorKind.BIND
+
+
+class InternalError(Exception):
+    """Raised by the bindings when Rust panics; nothing here raises it."""
 
 
 class RelayError(IrohError):
@@ -78,6 +84,10 @@ class ConnectError(IrohError, ConnectionError):
 
 class ConnectTimeoutError(ConnectError, TimeoutError):
     """No answer from any known address of the peer."""
+
+
+class InvalidAlpnError(ConnectError, InvalidInputError):
+    """An ALPN to dial with has 1 to 255 bytes."""
 
 
 class LookupFailedError(ConnectError):

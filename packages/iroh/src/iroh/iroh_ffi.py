@@ -6,26 +6,69 @@ Beside that the twins that the bindings generate for typing, `EndpointProtocol` 
 
 from asyncio import AbstractEventLoop
 
-import iroh
-from iroh import *  # noqa: F403
+from iroh import public
+from iroh.public import *  # noqa: F403
 
-_OBJECTS = (
-    *("Accepting", "BiStream", "Connecting", "Connection", "Endpoint", "EndpointAddr"),
-    *("EndpointBuilder", "EndpointId", "EndpointTicket", "Incoming", "IrohError", "RecvStream"),
-    *("RelayMap", "RelayMode", "SecretKey", "SendStream", "Signature", "WatchHandle"),
-)
-_CALLBACKS = (
-    *("AddrChangeCallback", "HomeRelayCallback", "NetworkChangeCallback"),
-    *("PathChangeCallback", "PathEventCallback"),
-    *("Preset", "ProtocolCreator", "ProtocolHandler"),
-)
-_TWINS = {
-    **{f"{name}Protocol": getattr(iroh, name) for name in _OBJECTS},
-    **{f"{name}Impl": getattr(iroh, name) for name in _CALLBACKS},
-}
-globals().update(_TWINS)
+AcceptingProtocol = public.Accepting
+BiStreamProtocol = public.BiStream
+ConnectingProtocol = public.Connecting
+ConnectionProtocol = public.Connection
+EndpointProtocol = public.Endpoint
+EndpointAddrProtocol = public.EndpointAddr
+EndpointBuilderProtocol = public.EndpointBuilder
+EndpointIdProtocol = public.EndpointId
+EndpointTicketProtocol = public.EndpointTicket
+IncomingProtocol = public.Incoming
+IrohErrorProtocol = public.IrohError
+RecvStreamProtocol = public.RecvStream
+RelayMapProtocol = public.RelayMap
+RelayModeProtocol = public.RelayMode
+SecretKeyProtocol = public.SecretKey
+SendStreamProtocol = public.SendStream
+ServicesClientProtocol = public.ServicesClient
+SignatureProtocol = public.Signature
+WatchHandleProtocol = public.WatchHandle
+AddrChangeCallbackImpl = public.AddrChangeCallback
+HomeRelayCallbackImpl = public.HomeRelayCallback
+NetworkChangeCallbackImpl = public.NetworkChangeCallback
+PathChangeCallbackImpl = public.PathChangeCallback
+PathEventCallbackImpl = public.PathEventCallback
+PresetImpl = public.Preset
+ProtocolCreatorImpl = public.ProtocolCreator
+ProtocolHandlerImpl = public.ProtocolHandler
 
-__all__ = [*iroh.__all__, *_TWINS]
+TWINS = (
+    "AcceptingProtocol",
+    "BiStreamProtocol",
+    "ConnectingProtocol",
+    "ConnectionProtocol",
+    "EndpointProtocol",
+    "EndpointAddrProtocol",
+    "EndpointBuilderProtocol",
+    "EndpointIdProtocol",
+    "EndpointTicketProtocol",
+    "IncomingProtocol",
+    "IrohErrorProtocol",
+    "RecvStreamProtocol",
+    "RelayMapProtocol",
+    "RelayModeProtocol",
+    "SecretKeyProtocol",
+    "SendStreamProtocol",
+    "ServicesClientProtocol",
+    "SignatureProtocol",
+    "WatchHandleProtocol",
+    "AddrChangeCallbackImpl",
+    "HomeRelayCallbackImpl",
+    "NetworkChangeCallbackImpl",
+    "PathChangeCallbackImpl",
+    "PathEventCallbackImpl",
+    "PresetImpl",
+    "ProtocolCreatorImpl",
+    "ProtocolHandlerImpl",
+)
+"""The bindings' names for type checkers. Only `from iroh import *` leaves them out."""
+
+__all__ = [*public.__all__, *TWINS]
 
 
 def uniffi_set_event_loop(eventloop: AbstractEventLoop) -> None:

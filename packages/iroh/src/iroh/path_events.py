@@ -37,7 +37,7 @@ class PathEvent(Variant):
 
 
 @PathEvent.variant("OPENED")
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Opened(PathEvent):
     """A path can be used. The addresses are texts, as in PathSnapshot."""
 
@@ -47,7 +47,7 @@ class _Opened(PathEvent):
 
 
 @PathEvent.variant("CLOSED")
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Closed(PathEvent):
     """A path is gone, perhaps with the connection. last_stats: what it had done by then."""
 
@@ -58,7 +58,7 @@ class _Closed(PathEvent):
 
 
 @PathEvent.variant("SELECTED")
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Selected(PathEvent):
     """A path carries the data from now on."""
 
@@ -68,7 +68,7 @@ class _Selected(PathEvent):
 
 
 @PathEvent.variant("LAGGED")
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Lagged(PathEvent):
     """The reader was too slow: so many events were lost before the next one."""
 

@@ -10,7 +10,7 @@ from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.mapped import RelayPathAddr
 from iroh.path_events import PathEvent, PathEvents, PathUpdates
 from iroh.path_snapshot import PathSnapshot, PathStatsRecord, snapshots
-from iroh.watchers import PathChangeCallback, PathEventCallback, WatchHandle
+from iroh.watchers import PathChangeCallback, PathEventCallback, WatchHandle, method_of
 from iroh_base import RelayUrl
 
 __all__ = ["PathEvent", "PathMethods", "PathSnapshot", "PathStatsRecord"]
@@ -67,7 +67,7 @@ class PathMethods:
         updates = self.paths_stream()
         if callback is None:
             return updates
-        return WatchHandle(updates, callback.on_change, "iroh-watch-paths")
+        return WatchHandle(updates, method_of(callback, "on_change"), "iroh-watch-paths")
 
     @overload
     def watch_path_events(self) -> PathEvents: ...
@@ -80,4 +80,4 @@ class PathMethods:
         events = self.path_events()
         if callback is None:
             return events
-        return WatchHandle(events, callback.on_event, "iroh-watch-path-events")
+        return WatchHandle(events, method_of(callback, "on_event"), "iroh-watch-path-events")

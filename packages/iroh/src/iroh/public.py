@@ -22,6 +22,7 @@ from iroh.errors import (
     DatagramError,
     EndpointClosedError,
     FinishedEarlyError,
+    InternalError,
     LookupFailedError,
     ReadTooLongError,
     StreamError,
@@ -29,6 +30,7 @@ from iroh.errors import (
     StreamStoppedError,
 )
 from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
+from iroh.log_level import LogLevel, set_log_level
 from iroh.magicsock.selector import (
     AddrKind,
     BiasedRttPathSelector,
@@ -50,6 +52,14 @@ from iroh.relay_mode import RelayMode
 from iroh.remote_info import RemoteInfo, TransportAddrInfo, TransportAddrUsage
 from iroh.resolver import DnsResolver
 from iroh.router import ProtocolCreator, ProtocolHandler, Router
+from iroh.services import (
+    DiagnosticsSummary,
+    ServicesClient,
+    ServicesError,
+    ServicesOptions,
+    ServicesPresetOptions,
+    preset_iroh_services,
+)
 from iroh.streams import BiStream, RecvStream, SendStream
 from iroh.watchers import (
     AddrChangeCallback,
@@ -101,6 +111,7 @@ __all__ = [
     "CustomTransport",
     "DatagramError",
     "Deliver",
+    "DiagnosticsSummary",
     "DnsResolver",
     "Endpoint",
     "EndpointAddr",
@@ -114,8 +125,10 @@ __all__ = [
     "Incoming",
     "IncomingAddr",
     "IncomingLocalAddr",
+    "InternalError",
     "IrohError",
     "IrohErrorKind",
+    "LogLevel",
     "LookupFailedError",
     "NetReportConfig",
     "NetworkChangeCallback",
@@ -143,6 +156,10 @@ __all__ = [
     "Router",
     "SecretKey",
     "SendStream",
+    "ServicesClient",
+    "ServicesError",
+    "ServicesOptions",
+    "ServicesPresetOptions",
     "Side",
     "Signature",
     "SocketAddr",
@@ -156,8 +173,10 @@ __all__ = [
     "TransportConfig",
     "WatchHandle",
     "Way",
+    "preset_iroh_services",
     "preset_minimal",
     "preset_n0",
     "preset_n0_disable_relay",
     "presets",
+    "set_log_level",
 ]

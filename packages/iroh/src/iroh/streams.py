@@ -110,13 +110,13 @@ class SendStream:
         self._done = True
         self._finish()
 
-    async def reset(self, code: int = 0) -> None:
-        """Abandon the stream: the peer's reads raise StreamResetError(code).
+    async def reset(self, error_code: int = 0) -> None:
+        """Abandon the stream: the peer's reads raise StreamResetError(error_code).
 
         Also after `finish`, as long as the peer has not acknowledged everything. Raises
         StreamConsumedError after that, and when the stream is reset already.
         """
-        check_code(code)
+        code = check_code(error_code)
         if self._reset:
             raise StreamConsumedError
         finished, self._done, self._reset = self._done, True, True
@@ -294,13 +294,13 @@ class RecvStream:
         """Return how many bytes were read so far."""
         return self._bytes_read
 
-    async def stop(self, code: int = 0) -> None:
+    async def stop(self, error_code: int = 0) -> None:
         """Tell the peer that nothing more will be read. Raises StreamConsumedError at the end."""
-        check_code(code)
+        check_code(error_code)
         if self._done:
             raise StreamConsumedError
         self._done = True
-        self._stop(code)
+        self._stop(error_code)
         self._wake_readers()
 
     async def received_reset(self) -> int | None:

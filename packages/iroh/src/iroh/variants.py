@@ -21,7 +21,7 @@ class Variant:
     def __new__(cls, *_args: object, **_fields: object) -> Self:
         """Refuse to make an instance of the enum itself."""
         if Variant in cls.__bases__:
-            raise TypeError(f"{cls.__name__} has no instances but those of its members")
+            raise RuntimeError(f"{cls.__name__} cannot be instantiated directly")
         return super().__new__(cls)
 
     @classmethod

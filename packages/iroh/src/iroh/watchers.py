@@ -36,7 +36,20 @@ class CallbackError(Exception):
     Error: "type[CallbackError]"
 
 
-CallbackError.Error = CallbackError
+class _Error(CallbackError):
+    """The bindings' name of it."""
+
+
+_Error.__name__, _Error.__qualname__ = "Error", "CallbackError.Error"
+CallbackError.Error = _Error
+
+
+def method_of(callback: object, name: str) -> Callable[..., Awaitable[None]]:
+    """Return a callback object's method. Raises TypeError when it has none of that name."""
+    method: Callable[..., Awaitable[None]] | None = getattr(callback, name, None)
+    if not callable(method):
+        raise TypeError(f"a callback has a method {name}; {callback!r} has none")
+    return method
 
 
 class AddrChangeCallback:
@@ -117,13 +130,14 @@ def watch_home_relay(
 ) -> WatchHandle:
     """Call back with the URLs of the connected home relay, now and when they change."""
     told: list[str] | None = None
+    on_change = method_of(callback, "on_change")
 
     async def tell(status: "RelayStatus | None") -> None:
         nonlocal told
         urls = [str(status.url)] if status is not None and status.is_connected else []
         if urls != told:
             told = urls
-            await callback.on_change(urls)
+            await on_change(urls)
 
     return WatchHandle(statuses, tell, "iroh-watch-home-relay")
 
@@ -133,11 +147,12 @@ def watch_network_change(
 ) -> WatchHandle:
     """Call back at each change from now on. (The bindings call back without an end.)"""
     known = states.get()
+    on_change = method_of(callback, "on_change")
 
     async def tell(state: "NetworkState") -> None:
         nonlocal known
         if state != known:
             known = state
-            await callback.on_change()
+            await on_change()
 
     return WatchHandle(states, tell, "iroh-watch-network-change")
