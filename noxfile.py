@@ -38,6 +38,7 @@ RUST_RELAY = "iroh-relay@1.4.1"
 TEST = (
     "acme>=5",
     "aiohttp-socks>=0.10",
+    "asyncpg>=0.30",
     "hypothesis>=6.150",
     "pytest>=9.0",
     "pytest-asyncio>=1.3",
@@ -246,8 +247,9 @@ def natlab(session: nox.Session) -> None:
 @nox.session
 def deploy(session: nox.Session) -> None:
     """The files in deploy/ with the programs they are for: nginx, Caddy, systemd; a real ACME;
-    DNS over HTTPS asked by curl and dig."""
+    DNS over HTTPS asked by curl and dig; DNS servers that share a PostgreSQL."""
     debian = {"nginx": "nginx-light", "caddy": "caddy", "curl": "curl", "dig": "bind9-dnsutils"}
+    debian["psql"] = "postgresql"
     apt_get(session, debian)
     tools = go_install(session, "github.com/letsencrypt/pebble/v2/cmd/", *ACME_SERVER)
     install_workspace(session, *TEST)

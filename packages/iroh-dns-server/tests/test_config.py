@@ -15,6 +15,7 @@ from iroh_dns_server import (
     HttpConfig,
     HttpsConfig,
     MetricsConfig,
+    PostgresConfig,
     RateLimit,
     config,
     load_config,
@@ -167,6 +168,22 @@ def test_lets_encrypt() -> None:
     assert read.cert_mode is CertMode.LETS_ENCRYPT
     assert (read.letsencrypt_contact, read.letsencrypt_prod) == ("me@example.org", True)
     assert (read.acme_directory, read.acme_ca) == ("https://ca.example/dir", Path("/etc/ca.pem"))
+
+
+def test_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://iroh:secret@db.example/iroh"
+    environment = {"IROH_DNS__POSTGRES__URL": url}
+    read = parse_config(SMALL, environment).postgres
+    assert read == PostgresConfig(url=url)
+    assert "secret" not in repr(read)
+    assert parse_config(SMALL).postgres is None
+    for wrong in ("mysql://iroh:secret@db.example", "5"):
+        with pytest.raises(ConfigError, match=r"postgres\.url: expected") as caught:
+            parse_config(SMALL, {"IROH_DNS__POSTGRES__URL": wrong})
+        assert "secret" not in str(caught.value)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'iroh-dns-server\[postgres\]'"):
+        parse_config(SMALL, environment)
 
 
 def test_https_alone() -> None:

@@ -177,7 +177,14 @@ async def test_old_packets_go(
             raise asyncio.CancelledError
 
     expiry = Expiry(
-        store, zones, metrics, age=7 * 86400, interval=10, clock=lambda: now, sleep=sleep
+        store,
+        zones,
+        metrics,
+        age=7 * 86400,
+        interval=10,
+        max_packets=100,
+        clock=lambda: now,
+        sleep=sleep,
     )
     try:
         people = [publisher(number) for number in range(1, 7)]
@@ -201,6 +208,32 @@ async def test_old_packets_go(
     with pytest.raises(asyncio.CancelledError):  # a failing store does not end it
         await expiry.run()
     assert metrics.store_errors == 1
+
+
+async def test_the_oldest_go_when_there_are_too_many(
+    tmp_path: Path, publisher: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("iroh_dns_server.expiry.PASS_LIMIT", 2)
+    store, metrics = SqliteStore.open(tmp_path), Metrics()
+    expiry = Expiry(
+        store,
+        ZoneCache(store, metrics),
+        metrics,
+        age=7 * 86400,
+        interval=10,
+        max_packets=4,
+        clock=lambda: WEEK_US,
+    )
+    try:
+        people = [publisher(number) for number in range(1, 8)]
+        for age, who in enumerate(people):
+            await store.put(who.key.to_bytes(), who.txt("x", WEEK_US - age))
+        assert await expiry.remove_old() == 3
+        left = [await store.get(who.key.to_bytes()) is not None for who in people]
+        assert left == [True] * 4 + [False] * 3
+        assert await expiry.remove_old() == 0
+    finally:
+        await store.close()
 
 
 def test_the_wall_clock_is_in_microseconds() -> None:

@@ -12,6 +12,7 @@ from iroh_dns_server.config import (
     HttpConfig,
     HttpsConfig,
     MetricsConfig,
+    PostgresConfig,
     RateLimit,
     StoreConfig,
 )
@@ -23,10 +24,11 @@ from iroh_dns_server.errors import (
     DnsServerError,
     StoreBusyError,
     StoreError,
+    StoreUnavailableError,
 )
 from iroh_dns_server.metrics import Metrics
 from iroh_dns_server.server import DnsServer
-from iroh_dns_server.store import PacketStore, PutOutcome, SqliteStore
+from iroh_dns_server.store import PacketStore, PutOutcome, SharedStore, SqliteStore
 
 __version__ = "0.1.0"
 
@@ -44,12 +46,15 @@ __all__ = [
     "Metrics",
     "MetricsConfig",
     "PacketStore",
+    "PostgresConfig",
     "PutOutcome",
     "RateLimit",
+    "SharedStore",
     "SqliteStore",
     "StoreBusyError",
     "StoreConfig",
     "StoreError",
+    "StoreUnavailableError",
     "load_config",
     "parse_config",
 ]

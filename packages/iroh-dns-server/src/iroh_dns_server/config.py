@@ -18,6 +18,7 @@ __all__ = [
     "HttpConfig",
     "HttpsConfig",
     "MetricsConfig",
+    "PostgresConfig",
     "RateLimit",
     "StoreConfig",
     "default_data_dir",
@@ -129,6 +130,20 @@ class StoreConfig:
     max_future: float = 24 * 3600.0
     """How far a packet's timestamp may be ahead of our clock. The Rust server takes any, and then
     one packet dated in the year 3000 keeps its key from publishing until then."""
+    max_packets: int = 10_000_000
+    """Packets kept, at most about 10 GB; beyond that the oldest go at the next look. Endpoints that
+    live publish every five minutes and are never among them."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresConfig:
+    """`[postgres]`: packets in a database that several servers share."""
+
+    url: str
+    """`postgresql://user@host/database`; see `PostgresStore.open`."""
+
+    def __repr__(self) -> str:
+        return "PostgresConfig(url=...)"  # there may be a password in it
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +154,8 @@ class Config:
     https: HttpsConfig | None = None
     dns: DnsConfig = DnsConfig(rr_a=IPv4Address("127.0.0.1"), rr_ns="ns1.irohdns.example.")
     zone_store: StoreConfig = StoreConfig()
+    postgres: PostgresConfig | None = None
+    """None: sqlite in `data_dir`."""
     metrics: MetricsConfig | None = None
     """None: no metrics page, so that servers in one process or test never share a port. The program
     and a file without `[metrics]` mean `MetricsConfig()`."""

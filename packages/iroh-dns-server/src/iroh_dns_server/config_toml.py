@@ -11,6 +11,7 @@ Any key can be overridden from the environment, where containers have their sett
     IROH_DNS__DNS__ORIGINS='["a.example."]'    as in TOML; what is none is taken as text
 """
 
+import importlib.util
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from iroh_dns_server.config import (
     HttpConfig,
     HttpsConfig,
     MetricsConfig,
+    PostgresConfig,
     RateLimit,
     StoreConfig,
 )
@@ -38,6 +40,7 @@ from iroh_dns_server.config_values import (
     ipv6,
     parse_duration,
     port,
+    postgres_url,
     socket_addr,
     text,
     texts,
@@ -187,6 +190,7 @@ def _read(whole: _Section) -> Config:
         "dns",
         "zone_store",
         "metrics",
+        "postgres",
         "pkarr_put_rate_limit",
         "data_dir",
         *_LATER,
@@ -209,6 +213,7 @@ def _read(whole: _Section) -> Config:
         https=https,
         dns=_dns(whole.section("dns")) if _usable(whole, "dns") else DnsConfig(),
         zone_store=_store(whole.section("zone_store")),
+        postgres=_postgres(whole.section("postgres")) if _usable(whole, "postgres") else None,
         metrics=_metrics(whole.section("metrics")) if "metrics" in whole else MetricsConfig(),
         pkarr_put_rate_limit=RateLimit(whole.get("pkarr_put_rate_limit", modes, "simple")),
         data_dir=whole.get("data_dir", directory, None),
@@ -305,7 +310,16 @@ def _metrics(section: _Section) -> MetricsConfig | None:
 def _store(section: _Section) -> StoreConfig:
     default = StoreConfig()
     times = ("max_batch_time", "eviction", "eviction_interval", "max_future")
-    section.only(("max_batch_size", *times))
+    section.only(("max_batch_size", "max_packets", *times))
     size = section.get("max_batch_size", integer(1, 1_000_000), default.max_batch_size)
+    most = section.get("max_packets", integer(1, 2**53), default.max_packets)
     seconds = {name: section.get(name, duration, getattr(default, name)) for name in times}
-    return StoreConfig(max_batch_size=size, **seconds)
+    return StoreConfig(max_batch_size=size, max_packets=most, **seconds)
+
+
+def _postgres(section: _Section) -> PostgresConfig:
+    section.only(("url",))
+    url = section.need("url", postgres_url, "")
+    if importlib.util.find_spec("asyncpg") is None:
+        section.complain("url", "needs asyncpg: pip install 'iroh-dns-server[postgres]'")
+    return PostgresConfig(url=url)

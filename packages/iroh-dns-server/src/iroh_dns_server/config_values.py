@@ -26,6 +26,7 @@ __all__ = [
     "ipv6",
     "parse_duration",
     "port",
+    "postgres_url",
     "socket_addr",
     "text",
     "texts",
@@ -125,6 +126,14 @@ def directory(value: Any, path: str) -> Path:
     if not text(value, path):
         raise wrong(path, "a directory", value)
     return Path(value)
+
+
+def postgres_url(value: Any, path: str) -> str:
+    """Where a PostgreSQL database is."""
+    if not (isinstance(value, str) and value.startswith(("postgresql://", "postgres://"))):
+        # Without the value: there may be a password in it.
+        raise ConfigError(f"{path}: expected text like 'postgresql://user@host/database'")
+    return value
 
 
 def ip(value: Any, path: str) -> IPv4Address | IPv6Address:

@@ -6,6 +6,7 @@ DnsServerError (IrohError)
  +- BindError     BIND            an address that cannot be listened on
  +- StoreError    INTERNAL        the packet store cannot be opened, read or written
      +- StoreBusyError            its queue is full: try again later
+     +- StoreUnavailableError     its database is away: try again later
 """
 
 from typing import ClassVar
@@ -19,6 +20,7 @@ __all__ = [
     "DnsServerError",
     "StoreBusyError",
     "StoreError",
+    "StoreUnavailableError",
 ]
 
 
@@ -53,3 +55,7 @@ class StoreError(DnsServerError):
 
 class StoreBusyError(StoreError):
     """The queue of the packet store is full; nothing was stored."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database of the packet store cannot be reached now. A write may have been done."""

@@ -19,10 +19,13 @@ logger = logging.getLogger(__name__)
 
 PASS_LIMIT = 500
 """Packets removed in one statement, so that PUTs wait for a few milliseconds at most."""
+_ALL = 2**63 - 1
+"""A timestamp after every packet's."""
 
 
 class Expiry:
-    """Removes packets older than `age` seconds, every `interval` seconds.
+    """Removes packets older than `age` seconds, every `interval` seconds, and the oldest ones
+    beyond `max_packets`, which may be changed.
 
     `clock` gives microseconds since 1970; `sleep` waits for seconds.
     """
@@ -35,6 +38,7 @@ class Expiry:
         *,
         age: float,
         interval: float,
+        max_packets: int,
         clock: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -42,6 +46,7 @@ class Expiry:
         self._zones = zones
         self._metrics = metrics
         self.set_times(age, interval)
+        self.max_packets = max_packets
         self._clock = clock
         self._sleep = sleep
 
@@ -62,14 +67,24 @@ class Expiry:
 
     async def remove_old(self) -> int:
         """Remove everything that is too old now; returns how many. Raises `StoreError`."""
-        removed = 0
         before = max(0, self._clock() - self._age_us)
+        removed = await self._remove(before, None)
+        surplus = await self._store.count() - self.max_packets
+        if surplus > 0:
+            logger.warning("more than %d packets: the oldest %d go", self.max_packets, surplus)
+            removed += await self._remove(_ALL, surplus)
+        if removed:
+            logger.debug("%d packets were too old and are gone", removed)
+        return removed
+
+    async def _remove(self, before_us: int, at_most: int | None) -> int:
+        """Remove packets from before a time, in small steps; returns how many."""
+        removed = 0
         more = True
-        while more:
-            keys, more = await self._store.expire(before, PASS_LIMIT)
+        while more and removed != at_most:
+            step = PASS_LIMIT if at_most is None else min(PASS_LIMIT, at_most - removed)
+            keys, more = await self._store.expire(before_us, step)
             self._zones.drop(keys)
             self._metrics.store_packets_expired += len(keys)
             removed += len(keys)
-        if removed:
-            logger.debug("%d packets were too old and are gone", removed)
         return removed

@@ -21,7 +21,7 @@ from iroh_dns_server.http.metrics_page import MetricsPage
 from iroh_dns_server.http.pkarr import PkarrHandlers, wall_clock_us
 from iroh_dns_server.metrics import Metrics
 from iroh_dns_server.sockets import bind_dns, bind_tcp, local_addr
-from iroh_dns_server.store import PacketStore, SqliteStore
+from iroh_dns_server.store import PacketStore, SharedStore, SqliteStore
 
 if TYPE_CHECKING:
     from iroh_dns_server.http.http2 import Http2
@@ -120,6 +120,7 @@ class DnsServer:
         if self._expiry is not None:
             store = config.zone_store
             self._expiry.set_times(store.eviction, store.eviction_interval)
+            self._expiry.max_packets = store.max_packets
         return _differences(self.config, config)
 
     async def close(self) -> None:
@@ -139,9 +140,11 @@ class DnsServer:
         await self.close()
 
     async def _start(self) -> None:
-        store = self._open_store()
+        store = await self._open_store()
         self._stack.push_async_callback(store.close)
         zones = ZoneCache(store, self.metrics)
+        if isinstance(store, SharedStore):
+            store.watch(zones)
         self._service = DnsService(self._authority, zones, self.metrics)
         await self._serve_http(store, zones, self._service)
         self._serve_dns(self._service)
@@ -153,14 +156,19 @@ class DnsServer:
             self.metrics,
             age=settings.eviction,
             interval=settings.eviction_interval,
+            max_packets=settings.max_packets,
             clock=self._clock,
         )
         task = asyncio.get_running_loop().create_task(expiry.run(), name="iroh-dns-expiry")
         self._stack.push_async_callback(_cancel, task)
 
-    def _open_store(self) -> PacketStore:
+    async def _open_store(self) -> PacketStore:
         if self._store is not None:
             return self._store
+        if self.config.postgres is not None:
+            from iroh_dns_server.store.postgres import PostgresStore
+
+            return await PostgresStore.open(self.config.postgres.url)
         data_dir = self.config.data_dir or default_data_dir()
         return SqliteStore.open(data_dir, max_batch=self.config.zone_store.max_batch_size)
 
@@ -252,6 +260,7 @@ def _renewed(old: Config, new: Config) -> Config:
             eviction=live.eviction,
             eviction_interval=live.eviction_interval,
             max_future=live.max_future,
+            max_packets=live.max_packets,
         ),
         pkarr_put_rate_limit=new.pkarr_put_rate_limit,
     )

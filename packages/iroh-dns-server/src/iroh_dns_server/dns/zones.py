@@ -31,6 +31,7 @@ class ZoneCache:
         self._zones: OrderedDict[bytes, Zone] = OrderedDict()
         self._cost = 0
         self._changes = 0
+        self._suspended = False
 
     def peek(self, public_key: bytes) -> Zone | None:
         """The zone, if it is in memory."""
@@ -52,7 +53,9 @@ class ZoneCache:
         if payload is None:
             return None
         zone = Zone.from_packet(z32_encode(public_key), payload[DNS_OFFSET:])
-        if changes == self._changes:  # else a newer packet may have come while we read
+        if (
+            changes == self._changes and not self._suspended
+        ):  # else a newer packet may have come while we read
             self._insert(public_key, zone)
         else:
             zone.alive = False
@@ -64,6 +67,16 @@ class ZoneCache:
         for public_key in public_keys:
             self._remove(public_key)
         self._metrics.cache_zones = len(self._zones)
+
+    def suspend(self) -> None:
+        """Forget every zone and keep no new one: somebody else may change packets unheard."""
+        self._suspended = True
+        self.drop(list(self._zones))
+
+    def resume(self) -> None:
+        """Keep zones again, from now on."""
+        self._changes += 1  # what is being read now may have changed unheard
+        self._suspended = False
 
     def _insert(self, public_key: bytes, zone: Zone) -> None:
         self._remove(public_key)

@@ -1,7 +1,7 @@
 """PUT and GET /pkarr/{key}: publish a signed packet, fetch the newest one.
 
     PUT   429 too many from this client   400 key, body or timestamp   413 body too large
-          408 body too slow   503 store is behind   500 store failed   204 otherwise
+          408 body too slow   503 store behind or away   500 store failed   204 otherwise
     GET   400 key   404 nothing stored   200 the relay payload
 
 204 means: the packet, or a newer one of the same key, is on disk.
@@ -18,7 +18,7 @@ from iroh_base.keys import PublicKey
 from iroh_base.pkarr import SignedPacket
 from iroh_dns_server.config import RateLimit, StoreConfig
 from iroh_dns_server.dns.zones import ZoneCache
-from iroh_dns_server.errors import StoreBusyError, StoreError
+from iroh_dns_server.errors import StoreBusyError, StoreError, StoreUnavailableError
 from iroh_dns_server.http.exchange import Ask, BodyError, Reply, error_reply
 from iroh_dns_server.http.rate_limit import RateLimiter, client_address
 from iroh_dns_server.metrics import Metrics
@@ -140,7 +140,7 @@ class PkarrHandlers:
 
     def _failed(self, error: StoreError) -> Reply:
         self._metrics.store_errors += 1
-        if isinstance(error, StoreBusyError):
+        if isinstance(error, (StoreBusyError, StoreUnavailableError)):
             return error_reply(503, error.message(), {"Retry-After": "1"})
         logger.debug("an HTTP request failed: %s", error)  # the store tells the operator
         return error_reply(500, error.message())

@@ -13,8 +13,8 @@ timestamps the bytewise larger DNS message. The same message again counts as an 
 """
 
 import enum
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 __all__ = [
     "DNS_OFFSET",
@@ -23,6 +23,8 @@ __all__ = [
     "Expired",
     "PacketStore",
     "PutOutcome",
+    "SharedStore",
+    "Watcher",
     "payload_timestamp",
 ]
 
@@ -70,8 +72,37 @@ class PacketStore(Protocol):
         """Remove at most `limit` packets with a timestamp before `before_us`, oldest first."""
         ...
 
+    async def count(self) -> int:
+        """How many packets there are."""
+        ...
+
     async def close(self) -> None:
         """Finish the writes that are waiting and release every file and thread. Idempotent."""
+        ...
+
+
+class Watcher(Protocol):
+    """Somebody who remembers packets of a store that others write to."""
+
+    def drop(self, public_keys: Iterable[bytes]) -> None:
+        """These packets have changed."""
+        ...
+
+    def suspend(self) -> None:
+        """Changes cannot be told now: forget everything, and remember nothing new."""
+        ...
+
+    def resume(self) -> None:
+        """From now on every change is told."""
+        ...
+
+
+@runtime_checkable
+class SharedStore(PacketStore, Protocol):
+    """A packet store that other servers write to as well."""
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell `watcher` what changes, until the store is closed."""
         ...
 
 
