@@ -9,7 +9,7 @@ from iroh.quic.build import short_overhead
 from iroh.quic.errors import ConnectionGone
 from iroh.quic.local_cids import CID_LENGTH
 from iroh.quic.parts import Parts
-from iroh.quic.transmit import MIN_DATAGRAM, early_room
+from iroh.quic.transmit_long import MIN_DATAGRAM, early_room
 
 
 class Commands(ConnectionApi):

@@ -10,58 +10,42 @@
     5        runs of stream data on the best path       the same
     6        MTU probes                                 the same
 
-A batch has one destination and equal datagrams, the last may be shorter.
+A batch has one destination and equal datagrams, the last may be shorter. The table's first line,
+and what all lines share, is in transmit_long.py.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from iroh.quic import build
-from iroh.quic import packet as pk
 from iroh.quic import stage as st
 from iroh.quic.datagrams import Datagrams
-from iroh.quic.frames import (
-    HANDSHAKE,
-    INITIAL,
-    Ack,
-    Crypto,
-    Datagram,
-    HandshakeDone,
-    ImmediateAck,
-    Ping,
-)
+from iroh.quic.frames import Crypto, HandshakeDone, ImmediateAck, Ping
 from iroh.quic.keys import TAG_LENGTH
-from iroh.quic.levels import Level
 from iroh.quic.path import AMPLIFICATION
 from iroh.quic.probes import Probe
 from iroh.quic.streams.send import SendHalf
+from iroh.quic.transmit_long import MIN_DATAGRAM, LongSender
 
 if TYPE_CHECKING:
     from iroh.quic.parts import Parts
     from iroh.quic.path import Path
 
-MIN_DATAGRAM = 1200  # RFC 9000 sections 14.1, 8.2.1
 MAX_BATCH_BYTES = 64_000
 """Of one Datagrams: what one UDP send and one relay frame carry."""
 _ACK_ROOM = 300
 """Left free for an ACK of 32 ranges when control frames are gathered."""
 _NOT_FULL = _ACK_ROOM + 100
 """A packet with so much room left has taken all control frames and stream data there were."""
-_MIN_STREAM_ROOM = 32
 MIN_PACKET = 48
 """Less than this is not worth a packet: header, tag, and a short ACK or PING."""
-MIN_LONG = 128
-"""The same with a long header: 46 bytes of it, tag, an ACK, the start of a CRYPTO frame."""
 NEVER = float("inf")
-_ECT0 = 2
 
 
-class Transmitter:
+class Transmitter(LongSender):
     """The sending side of one connection."""
 
     def __init__(self, parts: "Parts") -> None:
-        self._p = parts
-        self.next_send = 0.0
-        """When the pacer lets more go; 0 when it holds nothing back."""
+        super().__init__(parts)
         self.asked = NEVER
         """When transmit was last called: what was due then and did not leave is held back."""
 
@@ -95,96 +79,6 @@ class Transmitter:
                 if now >= best.acks.deadline:  # they did not
                     self._send_path(best, out, now)
         return out
-
-    # -- handshake -------------------------------------------------------------------------------
-
-    def _send_handshake(self, out: list[Datagrams], now: float) -> None:
-        """Send Initial and Handshake packets, coalesced into datagrams."""
-        p = self._p
-        path = p.paths.get(0)
-        assert path is not None
-        while True:
-            if not path.can_send(MIN_DATAGRAM):
-                p.recovery.blocked = True
-                return
-            datagram, has_initial, eliciting = b"", False, False
-            for epoch in (INITIAL, HANDSHAKE):
-                level = p.levels.get(epoch)
-                if level is None or level.send_key is None:
-                    continue
-                room = MIN_DATAGRAM - len(datagram)
-                packet = self._fill_level(level, room, now) if room >= MIN_LONG else None
-                if packet is None:
-                    continue
-                pad = 0
-                later = p.levels.get(HANDSHAKE) if epoch == INITIAL else None
-                more = later is not None and later.send_key is not None and self._wants(later, now)
-                if epoch == INITIAL:  # the server need not pad those that only acknowledge
-                    has_initial = p.is_client or packet.eliciting
-                if has_initial and not (more and packet.room >= MIN_LONG):
-                    pad = MIN_DATAGRAM - len(datagram)
-                datagram += self._seal_level(level, packet, now, pad)
-                eliciting = eliciting or packet.eliciting
-                if p.is_client and epoch == HANDSHAKE:
-                    p.drop_level(INITIAL)
-            if not datagram:
-                return
-            self._emit(out, path, datagram, len(datagram), 1, now, eliciting=eliciting)
-
-    def _wants(self, level: Level, now: float) -> bool:
-        return level.crypto.wants_to_send or level.recovery.probes > 0 or level.acks.ack_due(now)
-
-    def _fill_level(self, level: Level, room: int, now: float) -> build.Packet | None:
-        p = self._p
-        if not self._wants(level, now):
-            return None
-        cids = self._cids()
-        token = p.token if level.epoch == INITIAL else b""
-        packet = build.Packet(room - pk.long_overhead(level.kind, *cids, token))
-        self._add_ack(packet, level.acks, None, now)
-        if level.recovery.probes > 0:
-            level.recovery.probes -= 1
-            if not level.crypto.wants_to_send:
-                level.crypto.resend()
-            if not level.crypto.wants_to_send:
-                packet.add(Ping().encode())
-        while (frame := level.crypto.take_frame(packet.room)) is not None:
-            offset, data = frame
-            packet.add(Crypto(offset, data).encode(), level.crypto, (offset, len(data)))
-        return packet if packet.used else None
-
-    def _seal_level(self, level: Level, packet: build.Packet, now: float, size: int) -> bytes:
-        assert level.send_key is not None
-        assert level.send_hp is not None
-        token = self._p.token if level.epoch == INITIAL else b""
-        return build.seal_long(
-            *(level.send_key, level.send_hp, level.recovery, level.kind, self._cids(), packet, now),
-            token=token,
-            size=size,
-        )
-
-    def _cids(self) -> tuple[bytes, bytes]:
-        active = self._p.mp.remote_cids.active(0)
-        assert active is not None
-        return active, self._p.source_cid
-
-    def _send_early(self, out: list[Datagrams], now: float) -> None:
-        """Send stream data and datagrams in 0-RTT packets, each in a datagram of its own."""
-        p = self._p
-        path, key, hp = p.paths.get(0), p.early.key, p.early.hp
-        if path is None or key is None or hp is None or not p.is_client:
-            return
-        while self._room(path, now) >= MIN_DATAGRAM:
-            packet = build.Packet(early_room(p))
-            streams = p.streams.has_data()
-            control = p.streams.take_control(packet.room) if p.streams.has_control() else []
-            if control or streams or p.datagrams:
-                self._fill(packet, [(frame.encode(), p.streams, info) for frame, info in control])
-            if not packet.eliciting:
-                return
-            args = (key, hp, path.recovery, pk.ZERO_RTT, self._cids(), packet, now)
-            data = build.seal_long(*args)
-            self._emit(out, path, data, len(data), 1, now, eliciting=True)
 
     # -- what belongs to one path ----------------------------------------------------------------
 
@@ -309,21 +203,6 @@ class Transmitter:
         if p.confirmed and path.recovery.largest_acked >= 0:
             self._send_mtu_probe(path, cid, out, now)
 
-    def _room(self, path: "Path", now: float) -> int:
-        """How many bytes congestion window and pacer let go; notes when the pacer is the reason."""
-        shared = path.recovery.path
-        window = shared.room()
-        if window <= 0 or not path.can_send(path.mtud.mtu):
-            return 0
-        if self._p.stage == st.HANDSHAKING:
-            return int(window)  # no RTT to pace by: a first window may be a burst (RFC 9002 7.7)
-        mtu = path.mtud.mtu
-        paced = path.pacer.available(now, shared.congestion.window, shared.rtt.smoothed, mtu)
-        if paced < mtu <= window:
-            self.next_send = path.pacer.next(now)
-            return 0
-        return int(min(window, paced))
-
     def _send_run(
         self,
         path: "Path",
@@ -389,26 +268,6 @@ class Transmitter:
                 taken.append((frame.encode(), p.streams, token))
         return taken
 
-    def _fill(
-        self, packet: build.Packet, control: list[tuple[bytes, Any, Any]], short: int = 0
-    ) -> None:
-        """Add control frames, then datagrams and stream data as they fit. short: see _add_probe."""
-        p = self._p
-        largest = packet.room + packet.used + short
-        for encoded, part, token in control:
-            if not packet.add(encoded, part, token) and part is not None:
-                part.on_lost(token)  # an ACK took its room: the next packet
-        if p.datagrams.outgoing:
-            while (payload := p.datagrams.take(packet.room, largest)) is not None:
-                packet.add(Datagram(payload).encode())
-        outlet = p.streams.outlet
-        while packet.room > _MIN_STREAM_ROOM:
-            half = outlet.next_sender()
-            piece = half.take(packet.stream_room(half.stream_id)) if half is not None else None
-            if half is None or piece is None:
-                break
-            packet.add_stream(half, half.stream_id, *piece)
-
     def _send_mtu_probe(self, path: "Path", cid: bytes, out: list[Datagrams], now: float) -> None:
         """Try whether larger datagrams pass.
 
@@ -429,27 +288,6 @@ class Transmitter:
         path.mtud.on_probe_sent()
         self._emit(out, path, data, len(data), 1, now, eliciting=True)
 
-    # -- the end of all of them ------------------------------------------------------------------
-
-    def _add_ack(self, packet: build.Packet, acks: Any, path_id: int | None, now: float) -> None:
-        """Add what is to be acknowledged, in the form that the connection speaks."""
-        told = acks.take(now)
-        if told is None:
-            return
-        ranges, delay, ecn = told
-        p = self._p
-        if path_id is not None and not p.paths.ids.enabled:
-            path_id = None
-        exponent = 3 if path_id is not None or p.keys is not None else 0
-        part = acks
-        encoded = Ack(ranges, delay >> exponent, path_id, ecn).encode()
-        while len(encoded) > packet.room and len(ranges) > 1:  # the 3x limit leaves little room
-            ranges = ranges[: len(ranges) // 2]
-            part = None  # that it arrives does not mean that all was told
-            encoded = Ack(ranges, delay >> exponent, path_id, ecn).encode()
-        if not packet.add(encoded, part, ranges[0][1], eliciting=False):
-            acks.want_ack(now)
-
     def _seal_out(
         self,
         path: "Path",
@@ -464,33 +302,6 @@ class Transmitter:
         assert p.keys is not None
         data = build.seal_short(*(p.keys, path.recovery, path.path_id, cid, packet, now), size=size)
         self._emit(out, path, data, len(data), 1, now, eliciting=packet.eliciting)
-
-    def _emit(
-        self,
-        out: list[Datagrams],
-        path: "Path",
-        data: bytes,
-        size: int,
-        count: int,
-        now: float,
-        *,
-        eliciting: bool,
-        ecn: bool = False,
-    ) -> None:
-        """Account for datagrams of a path and put them out."""
-        path.stats.tx_datagrams += count
-        path.stats.tx_bytes += len(data)
-        path.pacer.sent(len(data), now)
-        self._p.mp.timers.on_sent(path, len(data), eliciting, now)
-        self._p.on_sent(eliciting, now)
-        mark = _ECT0 if ecn else 0
-        out.append(Datagrams(path.remote, data, size, mark, path.local))
-
-
-def early_room(p: "Parts") -> int:
-    """Give the bytes of payload that a 0-RTT packet holds."""
-    dest_cid = p.mp.remote_cids.active(0) or b""
-    return MIN_DATAGRAM - pk.long_overhead(pk.ZERO_RTT, dest_cid, p.source_cid)
 
 
 def _allowed(path: "Path") -> int:
