@@ -149,8 +149,16 @@ def lint(session: nox.Session) -> None:
         ("lint-imports",),
         ("python", "tools/budget.py"),
         ("python", "tools/versions.py"),
+        ("python", "tools/fronts.py", "--check"),
         ("codespell",),
     )
+
+
+@nox.session
+def fronts(session: nox.Session) -> None:
+    """Write the classes of iroh.sync and iroh.trio anew, after those of iroh changed."""
+    install_tools(session, *(tool for tool in LINT if tool.startswith("ruff")))
+    session.run("python", "tools/fronts.py", *session.posargs)
 
 
 @nox.session

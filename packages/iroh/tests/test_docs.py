@@ -28,7 +28,7 @@ async def run(*command: str) -> str:
 
 
 def blocks(page: Path, kind: str) -> str:
-    return "\n".join(re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL))
+    return "".join(re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -41,6 +41,19 @@ async def test_the_blocks_of_a_page_are_one_program(page: Path) -> None:
 
 async def test_the_unix_transport_in_one_process() -> None:
     assert "hello over a Unix socket\nfrom " in await run(str(UNIX))
+
+
+async def test_echo_without_async() -> None:
+    echo = str(ROOT / "examples" / "echo_sync.py")
+    assert await run(echo) == "hello without async\n"
+    pipe = asyncio.subprocess.PIPE
+    server = await asyncio.create_subprocess_exec(*STRICT, echo, "serve", stdout=pipe, stderr=pipe)
+    assert server.stdout is not None
+    ticket = (await server.stdout.readline()).decode().strip()
+    assert await run(echo, "dial", ticket, "from", "afar") == "from afar\n"
+    server.send_signal(signal.SIGINT)
+    assert await server.communicate() == (b"bye\n", b"")
+    assert server.returncode == 0
 
 
 async def test_the_unix_transport_between_processes() -> None:

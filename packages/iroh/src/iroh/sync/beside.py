@@ -1,0 +1,195 @@
+"""What the blocking front has of its own, beside the methods that are those of `iroh`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from iroh import connection as aio_connection
+from iroh import endpoint as aio_endpoint
+from iroh import incoming as aio_incoming
+from iroh.options import EndpointOptions, PresetLike
+from iroh.sync.files import ReadFile, WriteFile, buffered
+from iroh.sync.front import Front, Steps
+from iroh.sync.portal import Portal, PortalClosedError
+
+if TYPE_CHECKING:
+    from iroh.sync.connection import Connection
+    from iroh.sync.incoming import Incoming
+
+__all__ = [
+    "ConnectionBeside",
+    "EndpointBeside",
+    "HandshakeBeside",
+    "RecvBeside",
+    "SendBeside",
+]
+
+
+class EndpointBeside(Front):
+    """Binding and closing, and the thread that belongs to an endpoint."""
+
+    _owns_portal = False
+
+    @classmethod
+    def bind(
+        cls,
+        options: EndpointOptions | PresetLike | None = None,
+        *,
+        portal: Portal | None = None,
+        timeout: float | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Bind an endpoint: EndpointOptions, or a preset with its fields as keywords.
+
+        It gets a thread of its own, unless a portal is given, which several may share. What it is
+        given (protocol handlers, lookup services, transports) runs there and is what it is for
+        `iroh`: asynchronous. Raises BindError, InvalidInputError, TimeoutError.
+        """
+
+        async def bind() -> aio_endpoint.Endpoint:
+            return await aio_endpoint.Endpoint.bind(options, **settings)
+
+        own = portal is None
+        portal = portal or Portal()
+        try:
+            aio = portal.wait(timeout, bind)
+            portal.before_end(aio.close)
+        except BaseException:
+            if own:
+                portal.close()
+            raise
+        endpoint = cls(portal, aio)
+        endpoint._owns_portal = own
+        return endpoint
+
+    def incoming(self) -> Steps[Incoming]:
+        """Iterate over connection attempts until the endpoint is closed."""
+        from iroh.sync.incoming import Incoming
+
+        return Steps(self._portal, _Attempts(self._aio), Incoming)
+
+    def close(self) -> None:
+        """Close every connection with code 0, then the sockets, then the thread. Idempotent.
+
+        A portal that was given to `bind` stays open.
+        """
+        if self._owns_portal:
+            self._portal.close()
+            return
+        with contextlib.suppress(PortalClosedError):
+            self._portal.wait(None, self._aio.close)
+            self._portal.forget(self._aio.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Attempts:
+    """Connection attempts; a step that times out does not end the iteration."""
+
+    def __init__(self, endpoint: aio_endpoint.Endpoint) -> None:
+        self._endpoint = endpoint
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> aio_incoming.Incoming:
+        incoming = await self._endpoint.accept_next()
+        if incoming is None:
+            raise StopAsyncIteration
+        return incoming
+
+
+class ConnectionBeside(Front):
+    """Closing."""
+
+    _aio: aio_connection.Connection
+
+    def close(self, error_code: int = 0, reason: bytes = b"") -> None:
+        """Close at once: the peer sees the code and the reason, unacknowledged data is lost.
+
+        The reason is cut to what fits one packet. Closing again does nothing.
+        """
+        with contextlib.suppress(PortalClosedError):
+            if not self._portal.is_closed():
+                self._portal.call(self._aio.close, error_code, reason)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class HandshakeBeside(Front):
+    """All the way to a connection in one call."""
+
+    def establish(self, *, timeout: float | None = None) -> Connection:
+        """Wait for the connection, accepting it first: what `await` is in `iroh`.
+
+        Raises ConnectError, ConsumedError, TimeoutError.
+        """
+        from iroh.sync.connection import Connection
+
+        async def establish() -> aio_connection.Connection:
+            connection: aio_connection.Connection = await self._aio
+            return connection
+
+        return Connection(self._portal, self._portal.wait(timeout, establish))
+
+
+class SendBeside(Front):
+    """Leaving a `with`, and the stream as a file."""
+
+    def makefile(self, buffering: int = -1, *, timeout: float | None = None) -> io.IOBase:
+        """Return a binary file to write to; closing it finishes the stream.
+
+        buffering: as for `open`; 0 is a `WriteFile`, whose `write` may take a part only.
+        timeout: seconds that a single write may wait; TimeoutError, which is an OSError.
+        """
+        return buffered(WriteFile(self, timeout), buffering)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish, or reset after an exception."""
+        with contextlib.suppress(PortalClosedError):
+            self._portal.wait(None, self._aio.__aexit__, exc_type, exc, traceback)
+
+
+class RecvBeside(Front):
+    """Iteration, and the stream as a file."""
+
+    def makefile(self, buffering: int = -1, *, timeout: float | None = None) -> io.IOBase:
+        """Return a binary file to read from; closing it before the end stops the stream.
+
+        buffering: as for `open`; 0 is a `ReadFile`.
+        timeout: seconds that a single read may wait; TimeoutError, which is an OSError.
+        """
+        return buffered(ReadFile(self, timeout), buffering)
+
+    def __iter__(self) -> Steps[bytes]:
+        """Iterate over what comes, in pieces of any size, to the end."""
+        return Steps(self._portal, self._aio)

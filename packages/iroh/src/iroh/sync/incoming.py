@@ -1,0 +1,88 @@
+"""The sync front of `iroh.incoming`. Written by tools/fronts.py."""
+
+from __future__ import annotations
+
+from iroh import incoming as aio
+from iroh.incoming import IncomingAddr, IncomingLocalAddr
+from iroh.sync.beside import HandshakeBeside
+from iroh.sync.connection import Connection
+from iroh_base import PublicKey
+
+__all__ = ["Accepting", "Connecting", "Incoming"]
+
+
+class Incoming(HandshakeBeside):
+    """A connection attempt. Exactly one of accept, refuse, retry and ignore ends it.
+
+    An attempt that is dropped undecided is refused."""
+
+    _aio: aio.Incoming
+
+    def accept(self, *, timeout: float | None = None) -> Accepting:
+        """Answer the handshake, for the ALPNs the endpoint has now.
+
+        Raises ConsumedError when it was decided on before, EndpointClosedError.
+        """
+        return Accepting(self._portal, self._portal.wait(timeout, self._aio.accept))
+
+    def refuse(self, *, timeout: float | None = None) -> None:
+        """Turn it down: the dialler's connect fails with CONNECTION_REFUSED."""
+        self._portal.wait(timeout, self._aio.refuse)
+
+    def retry(self, *, timeout: float | None = None) -> None:
+        """Make the dialler prove its address first. Raises ConsumedError if it already has."""
+        self._portal.wait(timeout, self._aio.retry)
+
+    def ignore(self, *, timeout: float | None = None) -> None:
+        """Forget it without an answer: the dialler times out."""
+        self._portal.wait(timeout, self._aio.ignore)
+
+    def remote_addr(self, *, timeout: float | None = None) -> IncomingAddr:
+        """Return where it comes from."""
+        return self._portal.wait(timeout, self._aio.remote_addr)
+
+    def local_addr(self, *, timeout: float | None = None) -> IncomingLocalAddr:
+        """Return where it arrived."""
+        return self._portal.wait(timeout, self._aio.local_addr)
+
+    def remote_addr_validated(self, *, timeout: float | None = None) -> bool:
+        """Say whether the dialler has proven its address by answering a Retry."""
+        return self._portal.wait(timeout, self._aio.remote_addr_validated)
+
+
+class Accepting(HandshakeBeside):
+    """The server's side of a handshake under way."""
+
+    _aio: aio.Accepting
+
+    def alpn(self, *, timeout: float | None = None) -> bytes:
+        """Wait for the application protocol to be settled. Raises ConnectError.
+
+        Cancelling it is harmless.
+        """
+        return self._portal.wait(timeout, self._aio.alpn)
+
+    def connect(self, *, timeout: float | None = None) -> Connection:
+        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt."""
+        return Connection(self._portal, self._portal.wait(timeout, self._aio.connect))
+
+
+class Connecting(HandshakeBeside):
+    """The client's side of a handshake under way, from `Endpoint.connect_pending`."""
+
+    _aio: aio.Connecting
+
+    def alpn(self, *, timeout: float | None = None) -> bytes:
+        """Wait for the application protocol to be settled. Raises ConnectError.
+
+        Cancelling it is harmless.
+        """
+        return self._portal.wait(timeout, self._aio.alpn)
+
+    def connect(self, *, timeout: float | None = None) -> Connection:
+        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt."""
+        return Connection(self._portal, self._portal.wait(timeout, self._aio.connect))
+
+    def remote_id(self, *, timeout: float | None = None) -> PublicKey:
+        """Return the EndpointId that is being dialled."""
+        return self._portal.wait(timeout, self._aio.remote_id)
