@@ -43,13 +43,13 @@ class SendStream(SendBeside):
         """
         self._portal.wait(timeout, self._aio.finish)
 
-    def reset(self, code: int = 0, *, timeout: float | None = None) -> None:
-        """Abandon the stream: the peer's reads raise StreamResetError(code).
+    def reset(self, error_code: int = 0, *, timeout: float | None = None) -> None:
+        """Abandon the stream: the peer's reads raise StreamResetError(error_code).
 
         Also after `finish`, as long as the peer has not acknowledged everything. Raises
         StreamConsumedError after that, and when the stream is reset already.
         """
-        self._portal.wait(timeout, self._aio.reset, code)
+        self._portal.wait(timeout, self._aio.reset, error_code)
 
     def stopped(self, *, timeout: float | None = None) -> int | None:
         """Wait until the peer has acknowledged everything (None) or stopped it (its code).
@@ -113,9 +113,9 @@ class RecvStream(RecvBeside):
         """Return how many bytes were read so far."""
         return self._portal.wait(timeout, self._aio.bytes_read)
 
-    def stop(self, code: int = 0, *, timeout: float | None = None) -> None:
+    def stop(self, error_code: int = 0, *, timeout: float | None = None) -> None:
         """Tell the peer that nothing more will be read. Raises StreamConsumedError at the end."""
-        self._portal.wait(timeout, self._aio.stop, code)
+        self._portal.wait(timeout, self._aio.stop, error_code)
 
     def received_reset(self, *, timeout: float | None = None) -> int | None:
         """Wait for the end of the stream: the peer's reset code, None if there is none.
