@@ -22,7 +22,12 @@ pytestmark = [pytest.mark.interop, pytest.mark.rust_lookup]
 
 VARIABLE = "IROH_RUST_LOOKUP"
 OURS = (sys.executable, "-I", str(Path(__file__).with_name("peer_mdns.py")))
-PATIENCE = 30.0
+OUR_DHT = (sys.executable, "-I", str(Path(__file__).with_name("peer_dht.py")))
+PROOFS = {
+    "ours": lambda: f"iroh {iroh.__version__}",
+    "rust": lambda: relays.about(os.environ[VARIABLE]),
+}
+PATIENCE = 20.0
 NETWORK = """
 ip link add seg0 type veth peer name seg1
 ip addr add 10.77.0.1/24 dev seg0
@@ -104,9 +109,8 @@ async def test_mdns(
 ) -> None:
     """One tells of itself; the other discovers it, resolves it, and notices that it has gone."""
     programs = {"ours": OURS, "rust": (os.environ[VARIABLE], "mdns")}
-    proofs = {"ours": f"iroh {iroh.__version__}", "rust": relays.about(os.environ[VARIABLE])}
     for name in pair.split("-"):
-        prove(f"{name}: {proofs[name]}")
+        prove(f"{name}: {PROOFS[name]()}")
     listens, tells = (programs[name] for name in pair.split("-"))
     key = secrets.token_hex(32)
     endpoint_id = str(SecretKey.from_string(key).public())
@@ -126,3 +130,42 @@ async def test_mdns(
         await teller.end()
         assert await listener.line("expired") == f"expired {endpoint_id}"
         evidence("discovered, resolved, expired")
+
+
+@pytest.mark.parametrize("pair", ["ours-rust", "rust-ours", "rust-rust"])
+async def test_dht(
+    network: tuple[str, ...], pair: str, evidence: Evidence, prove: Evidence
+) -> None:
+    """One publishes to a DHT whose nodes are ours, Rust's, and both; the other finds it there."""
+    for name in pair.split("-"):
+        prove(f"{name}: {PROOFS[name]()}")
+    for nodes in (["ours"], ["rust"], ["ours", "rust"]):
+        await publish_and_resolve(network, pair, nodes)
+    evidence("over nodes of ours, of Rust's, and of both: published, resolved")
+
+
+async def publish_and_resolve(network: tuple[str, ...], pair: str, kinds: list[str]) -> None:
+    """One DHT of six nodes."""
+    programs = {"ours": OUR_DHT, "rust": (os.environ[VARIABLE],)}
+    resolver, publisher = pair.split("-")
+    key = secrets.token_hex(32)
+    endpoint_id = str(SecretKey.from_string(key).public())
+    says = f"resolved {endpoint_id} https://relay.example/ text-of-{pair}"
+    async with AsyncExitStack() as stack:
+        bootstrap: list[str] = []
+        for number in range(6):
+            name = kinds[number % len(kinds)]
+            command = (*network, *programs[name], "node", *bootstrap[:1])
+            node = await stack.enter_async_context(running(*command))
+            port = (await node.line("listening")).split()[1]
+            bootstrap.append(f"127.0.0.1:{port}")
+        command = (*programs[publisher], "publish", key, "https://relay.example/")
+        await stack.enter_async_context(
+            running(*network, *command, f"text-of-{pair}", bootstrap[0])
+        )
+        found = ""
+        async with asyncio.timeout(PATIENCE):
+            while found != says:  # publishing tells nobody when it is done
+                command = (*programs[resolver], "resolve", endpoint_id, bootstrap[-1])
+                async with running(*network, *command) as resolving:
+                    found = await resolving.line()

@@ -16,6 +16,7 @@ from .errors import (
     NoServiceConfigured,
     PkarrRelayError,
 )
+from .mainline import Dht, DhtAddressLookup, DhtError
 from .mdns import Discovered, DiscoveryEvent, DiscoveryStream, Expired, MdnsAddressLookup
 from .memory import MemoryLookup
 from .n0 import (
@@ -44,6 +45,9 @@ __all__ = [
     "AddressLookup",
     "AddressLookupFailed",
     "AddressLookupServices",
+    "Dht",
+    "DhtAddressLookup",
+    "DhtError",
     "Discovered",
     "DiscoveryEvent",
     "DiscoveryStream",
