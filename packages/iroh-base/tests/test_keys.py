@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from iroh_base import keys
 from iroh_base.encoding import base32_encode, z32_encode
 from iroh_base.errors import InvalidInputError, IrohErrorKind, KeyParsingError, SignatureError
 from iroh_base.keys import EndpointId, PublicKey, SecretKey, Signature
@@ -58,6 +59,22 @@ def test_strict_verification(case: dict[str, str]) -> None:
     with pytest.raises(SignatureError, match="signature verification failed") as caught:
         public.verify(bytes.fromhex(case["msg_hex"]), signature)
     assert caught.value.is_kind(IrohErrorKind.INTERNAL)
+
+
+EDGES = [bytes([n]) + bytes([fill]) * 30 + bytes([end]) for n in range(256)
+         for fill, end in ((0, 0), (0, 0x80), (0xFF, 0x7F), (0xFF, 0xFF))]  # fmt: skip
+
+
+@given(st.binary(min_size=32, max_size=32) | st.sampled_from(EDGES))
+def test_points_are_found_by_libsodium_and_by_arithmetic_alike(key: bytes) -> None:
+    assert keys._is_point.__wrapped__(key) == keys._is_point_slowly(key)
+
+
+def test_points_without_that_function_of_libsodium(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "has_crypto_core_ed25519", False)
+    for case in load("point_validity.json")["cases"]:
+        raw = bytes.fromhex(case["hex"])
+        assert keys._is_point.__wrapped__(raw) == keys._is_point_slowly(raw)
 
 
 @pytest.mark.parametrize("case", load("point_validity.json")["cases"], ids=lambda c: c["hex"])

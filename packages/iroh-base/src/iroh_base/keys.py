@@ -21,8 +21,15 @@ from collections.abc import Callable
 from functools import lru_cache, total_ordering
 from typing import Self, TypeAlias, final
 
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.bindings import (
+    crypto_core_ed25519_add,
+    crypto_sign,
+    crypto_sign_open,
+    crypto_sign_seed_keypair,
+    has_crypto_core_ed25519,
+)
 from nacl.exceptions import BadSignatureError
+from nacl.exceptions import RuntimeError as SodiumError
 
 from .encoding import base32_decode, from_hex, z32_decode, z32_encode
 from .errors import InvalidInputError, KeyParsingError, SignatureError
@@ -42,13 +49,29 @@ _SHORT_BYTES = 5  # upstream: PublicKeyShort
 _P = 2**255 - 19
 _D = -121665 * pow(121666, -1, _P) % _P
 _Y_MASK = (1 << 255) - 1
-# 200 us saved per hit, about 200 bytes held per entry. Upstream's relay keeps 1 048 576 keys.
+_BASE_POINT = b"\x58" + b"\x66" * 31  # RFC 8032 section 5.1
+# 10 us saved per hit, about 200 bytes held per entry. Upstream's relay keeps 1 048 576 keys.
 _POINT_CACHE = 8192
 
 
 @lru_cache(maxsize=_POINT_CACHE)
 def _is_point(key: bytes) -> bool:
-    """Whether 32 bytes decompress to a point of edwards25519."""
+    """Whether 32 bytes decompress to a point of edwards25519.
+
+    libsodium adds two points after it has decompressed them, and asks no more of them than that (no
+    canonical form, any order): a ninth of the time of the arithmetic here.
+    """
+    if not has_crypto_core_ed25519:
+        return _is_point_slowly(key)
+    try:
+        crypto_core_ed25519_add(_BASE_POINT, key)
+    except SodiumError:
+        return False
+    return True
+
+
+def _is_point_slowly(key: bytes) -> bool:
+    """The same for a libsodium that was built without that function."""
     y2 = pow((int.from_bytes(key, "little") & _Y_MASK) % _P, 2, _P)
     # Euler's criterion: a^((p-1)/2) is 1 for squares, 0 for 0 and p-1 for everything else.
     return pow((y2 - 1) * (_D * y2 + 1) % _P, (_P - 1) // 2, _P) <= 1
