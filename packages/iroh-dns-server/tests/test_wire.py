@@ -213,3 +213,33 @@ def test_mutated_queries_are_refused_or_answered_well(
     assert len(reply) >= 12
     assert reply[:2] == wire[:2]
     assert reply[2] & 0x80
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=8), max_size=4),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), max_size=3),
+    st.integers(0, 80),
+)
+def test_the_usual_is_read_as_with_care(
+    labels: list[bytes], edns: bool, changes: list[tuple[int, int]], cut: int
+) -> None:
+    name = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+    wire = bytearray(struct.pack("!6H", 7, 0x100, 1, 0, 0, edns) + name + b"\0\x10\0\1")
+    if edns:
+        wire += b"\0\0\x29\x04\xd0\0\0\x80\0\0\0"
+    for position, value in changes:
+        if position < len(wire):
+            wire[position] = value
+    request = bytes(wire[: len(wire) - cut] if cut < 12 else wire)
+
+    def read() -> Query | tuple[type[Exception], int]:
+        try:
+            return parse_query(request)
+        except (IgnoredQueryError, BadQueryError) as error:
+            return type(error), getattr(error, "rcode", 0)
+
+    quick = read()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("iroh_dns_server.dns.wire._USUAL", ())
+        assert read() == quick

@@ -1,11 +1,11 @@
 """From the bytes of a request to the bytes of its answer, for every transport.
 
-    request -> given before (UDP)? -> parse -> authority -> the key's zone: in memory?
+    request -> given before? -> parse -> authority -> the key's zone: in memory?
                                                                          else from the store
 
-Everything but the last step is synchronous; only a zone that must be read from the store makes the
-caller wait. An answer given before is used again only as long as the zone it was made from is the
-newest (`Zone.alive`), so a new packet is visible to the very next query.
+Everything is synchronous, except for a zone that must be read from a store across the network. An
+answer given before is used again only as long as the zone it was made from is the newest
+(`Zone.alive`), so a new packet is visible to the very next query.
 """
 
 import logging
@@ -35,7 +35,7 @@ __all__ = ["DnsService", "Pending"]
 logger = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 4096
-"""Answers kept by their request's bytes: at most about 6 MB."""
+"""Answers kept by their request's bytes: over UDP at most about 6 MB, else what a packet has."""
 MAX_REMEMBERED_REQUEST = 300
 """Bytes of a request worth remembering: a name of full length with EDNS and a small option."""
 
@@ -64,19 +64,21 @@ class DnsService:
         self._zones = zones
         self._metrics = metrics
         self._remembered: dict[bytes, _Remembered] = {}
+        self._remembered_whole: dict[bytes, _Remembered] = {}
+        """Those over TCP and HTTPS, which are never cut."""
 
     def set_authority(self, authority: Authority) -> None:
         """Answer by these origins and records from now on."""
         self._authority = authority
         self._remembered.clear()
+        self._remembered_whole.clear()
 
     def respond(self, request: bytes, *, udp: bool, https: bool = False) -> bytes | Pending | None:
         """The answer, or None if the request deserves none, or `Pending`. Never raises."""
-        if udp:
-            known = self._remembered.get(request[2:])
-            if known is not None and known.zone.alive:
-                self._count(known.outcome, udp)
-                return request[:2] + known.reply
+        known = (self._remembered if udp else self._remembered_whole).get(request[2:])
+        if known is not None and known.zone.alive:
+            self._count(known.outcome, udp, https)
+            return request[:2] + known.reply
         try:
             query = parse_query(request)
         except IgnoredQueryError:
@@ -92,6 +94,12 @@ class DnsService:
             return self._render(query, decision, udp, https)
         zone = self._zones.peek(decision.public_key)
         pending = Pending(request, query, decision, udp, https)
+        if zone is None and (store := self._zones.local) is not None:
+            try:
+                zone = self._zones.read(store, decision.public_key)
+            except StoreError as error:
+                return self._failed(pending, error)
+            return self._from_zone(pending, zone)
         return pending if zone is None else self._from_zone(pending, zone)
 
     async def finish(self, pending: Pending) -> bytes:
@@ -99,20 +107,24 @@ class DnsService:
         try:
             zone = await self._zones.load(pending.question.public_key)
         except StoreError as error:
-            logger.debug("a DNS lookup failed: %s", error)  # the store tells the operator
-            self._metrics.store_errors += 1
-            failure = Answer(SERVFAIL, authoritative=False)
-            return self._render(pending.query, failure, pending.udp, pending.https)
+            return self._failed(pending, error)
         return self._from_zone(pending, zone)
+
+    def _failed(self, pending: Pending, error: StoreError) -> bytes:
+        logger.debug("a DNS lookup failed: %s", error)  # the store tells the operator
+        self._metrics.store_errors += 1
+        failure = Answer(SERVFAIL, authoritative=False)
+        return self._render(pending.query, failure, pending.udp, pending.https)
 
     def _from_zone(self, pending: Pending, zone: Zone | None) -> bytes:
         answer = self._authority.from_zone(pending.query, pending.question, zone)
         reply = self._render(pending.query, answer, pending.udp, pending.https)
-        if pending.udp and zone is not None and len(pending.request) <= MAX_REMEMBERED_REQUEST:
-            while len(self._remembered) >= MAX_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]
+        if zone is not None and len(pending.request) <= MAX_REMEMBERED_REQUEST:
+            remembered = self._remembered if pending.udp else self._remembered_whole
+            while len(remembered) >= MAX_REMEMBERED:
+                del remembered[next(iter(remembered))]
             kept = _Remembered(zone, reply[2:], _outcome(answer))
-            self._remembered[pending.request[2:]] = kept
+            remembered[pending.request[2:]] = kept
         return reply
 
     def _render(self, query: Query, answer: Answer, udp: bool, https: bool) -> bytes:

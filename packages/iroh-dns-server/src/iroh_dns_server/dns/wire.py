@@ -64,6 +64,11 @@ _QR, _OPCODE, _AA, _TC, _RD, _CD = 0x8000, 0x7800, 0x0400, 0x0200, 0x0100, 0x001
 _DO = 0x8000
 _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")
+_TYPE_AND_CLASS = struct.Struct("!HH")
+_OPT_SIZE = 11
+"""Bytes of an OPT record without options, RFC 6891 section 6.1."""
+MAX_LABEL, MAX_NAME = 63, 255
+"""Bytes, RFC 1035 section 2.3.4; a name's count its last, empty label."""
 _OWNER_IS_QUESTION = b"\xc0\x0c"
 
 
@@ -135,6 +140,10 @@ def parse_query(wire: bytes) -> Query:
     id_, flags, questions, *others = _HEADER.unpack_from(wire)
     if flags & _QR:
         raise IgnoredQueryError("a response")
+    if flags & _OPCODE == 0 and questions == 1 and others in _USUAL:
+        usual = _parse_usual(wire, id_, flags)
+        if usual is not None:
+            return usual
     malformed = NOTIMP if flags & _OPCODE else FORMERR  # other opcodes may look different
     if questions != 1 or sum(others) > MAX_EXTRA_RECORDS:
         raise BadQueryError(id_, flags, malformed)
@@ -149,6 +158,44 @@ def parse_query(wire: bytes) -> Query:
         raise BadQueryError(id_, flags, malformed)
     question = b"".join([bytes((len(label),)) + label for label in labels])
     question += struct.pack("!xHH", rdtype, rdclass)
+    lowered = tuple([label.lower() for label in labels])
+    return Query(id_, flags, question, lowered, rdtype, rdclass, edns)
+
+
+_USUAL = ([0, 0, 0], [0, 0, 1])
+
+
+def _parse_usual(wire: bytes, id_: int, flags: int) -> Query | None:
+    """What nearly every request is: one question, its name written out, and at the most an OPT
+    record behind it. None for anything else, which is then read with more care. A ninth of the
+    time."""
+    labels = []
+    position = _HEADER.size
+    end = len(wire) - 5  # where the last label of a name may begin
+    while position < end and (length := wire[position]):
+        if length > MAX_LABEL:
+            return None  # a pointer, or nonsense
+        labels.append(wire[position + 1 : position + 1 + length])
+        position += 1 + length
+    if (
+        position > end
+        or position - _HEADER.size >= MAX_NAME
+        or wire[position : position + 1] != b"\0"
+    ):
+        return None
+    question = wire[_HEADER.size : position + 5]
+    rdtype, rdclass = _TYPE_AND_CLASS.unpack_from(wire, position + 1)
+    rest = wire[position + 5 :]
+    edns = None
+    if wire[11]:
+        if len(rest) < _OPT_SIZE or rest[0]:
+            return None
+        kind, size, ttl, length = _RECORD.unpack_from(rest, 1)
+        if kind != OPT or length != len(rest) - _OPT_SIZE:
+            return None
+        edns = Edns(size, (ttl >> 16) & 0xFF, bool(ttl & _DO))
+    if rdtype == OPT:
+        return None
     lowered = tuple([label.lower() for label in labels])
     return Query(id_, flags, question, lowered, rdtype, rdclass, edns)
 

@@ -36,6 +36,9 @@ FIRST_META_TYPE, LAST_META_TYPE = 128, 255
 """Query and meta types, RFC 6895 section 3.1."""
 MAX_TTL = 2**31 - 1
 """RFC 2181 section 8; a larger value counts as 0."""
+_POINTER, _POINTER_REACH = 0xC000, 0x4000
+"""A compressed name, RFC 1035 section 4.1.4, and how far it points."""
+_TXT = 16
 OVERHEAD = 600
 """Rough bytes of Python objects per zone, for the cache's budget."""
 
@@ -114,23 +117,53 @@ def _answers(message: bytes) -> list[tuple[tuple[bytes, ...], int, int, bytes]]:
         for _ in range(questions):
             parser.get_name(decompress=True)
             parser.get_bytes(4)
+        owners: dict[bytes, tuple[bytes, ...]] = {}
         for _ in range(answers):
-            owner = parser.get_name(decompress=True)
+            owner = _owner(parser, message, owners)
             rdtype, rdclass, ttl, length = parser.get_struct("!HHIH")
             after = parser.current + length
             if rdclass == CLASS_IN and not _left_out(rdtype):
                 rdata = _reencode(parser, rdtype, length)
                 if rdata is not None:
-                    labels = tuple(label.lower() for label in owner.labels[:-1])
-                    usable.append((labels, rdtype, ttl if ttl <= MAX_TTL else 0, rdata))
+                    usable.append((owner, rdtype, ttl if ttl <= MAX_TTL else 0, rdata))
             parser.seek(after)
     except dns.exception.DNSException:
         pass  # what was read before the damage stands
     return usable
 
 
+def _owner(
+    parser: dns.wire.Parser, message: bytes, known: dict[bytes, tuple[bytes, ...]]
+) -> tuple[bytes, ...]:
+    """The labels of a record's owner, lower case; pointers met before are not followed again."""
+    start = parser.current
+    pointer = message[start : start + 2]
+    found = known.get(pointer)
+    if found is not None:
+        parser.seek(start + 2)
+        return found
+    name = parser.get_name(decompress=True)
+    labels = tuple([label.lower() for label in name.labels[:-1]])
+    if parser.current == start + 2 and pointer >= b"\xc0":
+        known[pointer] = labels
+    elif start < _POINTER_REACH:
+        known[(_POINTER | start).to_bytes(2)] = labels
+    return labels
+
+
+def _whole_strings(data: bytes) -> bool:
+    """Whether data is one or more character-strings (RFC 1035 section 3.3.14), and no byte more."""
+    position = 0
+    while position < len(data):
+        position += 1 + data[position]
+    return position == len(data) > 0
+
+
 def _reencode(parser: dns.wire.Parser, rdtype: int, length: int) -> bytes | None:
     """Data of one record with every name in it written out, or None if it is malformed."""
+    if rdtype == _TXT:  # by far the most usual, and the bytes are already what they shall be
+        data = parser.get_bytes(length)
+        return data if _whole_strings(data) else None
     try:
         with parser.restrict_to(length):
             return dns.rdata.from_wire_parser(CLASS_IN, rdtype, parser).to_wire()  # type: ignore[arg-type]

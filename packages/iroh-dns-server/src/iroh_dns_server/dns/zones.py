@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from iroh_base.encoding import z32_encode
 from iroh_dns_server.dns.zone import Zone
 from iroh_dns_server.metrics import Metrics
-from iroh_dns_server.store.base import DNS_OFFSET, PacketStore
+from iroh_dns_server.store.base import DNS_OFFSET, LocalStore, PacketStore
 
 __all__ = ["DEFAULT_BUDGET", "ZoneCache"]
 
@@ -26,6 +26,8 @@ class ZoneCache:
         self, store: PacketStore, metrics: Metrics, *, budget: int = DEFAULT_BUDGET
     ) -> None:
         self._store = store
+        self.local = store if isinstance(store, LocalStore) else None
+        """The store, if zones can be loaded from it without waiting."""
         self._metrics = metrics
         self._budget = budget
         self._zones: OrderedDict[bytes, Zone] = OrderedDict()
@@ -50,6 +52,13 @@ class ZoneCache:
             return zone
         changes = self._changes
         payload = await self._store.get(public_key)
+        return self._decode(public_key, payload, changes)
+
+    def read(self, store: LocalStore, public_key: bytes) -> Zone | None:
+        """As `load` for a zone that is not in memory, from `local`. Raises `StoreError`."""
+        return self._decode(public_key, store.read(public_key), self._changes)
+
+    def _decode(self, public_key: bytes, payload: bytes | None, changes: int) -> Zone | None:
         if payload is None:
             return None
         zone = Zone.from_packet(z32_encode(public_key), payload[DNS_OFFSET:])

@@ -14,6 +14,7 @@ As the Rust server does it (iroh-dns-server/src/http/doh.rs).
 
 import base64
 import binascii
+import functools
 import json
 import struct
 from typing import Any
@@ -61,7 +62,7 @@ class DohHandlers:
             reply = await self._resolve(request)
         except (_BadQueryError, ValueError) as error:
             return error_reply(400, str(error))
-        seconds = _shortest_ttl(reply)
+        seconds = _shortest_ttl(reply[2:])
         headers = {} if seconds is None else {"Cache-Control": f"s-maxage={seconds}"}
         body = reply if accept == DNS_MESSAGE else _as_json(reply)
         return Reply(200, body, accept, headers)
@@ -129,12 +130,13 @@ def _boolean(values: dict[str, str], name: str, default: bool) -> bool:
     return default if text is None else text == "true"
 
 
+@functools.lru_cache(maxsize=1024)
 def _shortest_ttl(reply: bytes) -> int | None:
-    """The smallest TTL of the answers; None if there are none."""
-    questions, answers = struct.unpack_from("!HH", reply, 4)
+    """The smallest TTL of the answers; None if there are none. The reply is without its id."""
+    questions, answers = struct.unpack_from("!HH", reply, 2)
     if not answers:
         return None
-    parser = dns.wire.Parser(reply, _HEADER)
+    parser = dns.wire.Parser(b"\0\0" + reply, _HEADER)
     for _ in range(questions):
         parser.get_name(decompress=True)
         parser.get_bytes(4)

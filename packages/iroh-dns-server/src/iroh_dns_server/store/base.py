@@ -21,6 +21,7 @@ __all__ = [
     "MAX_PAYLOAD",
     "MIN_PAYLOAD",
     "Expired",
+    "LocalStore",
     "PacketStore",
     "PutOutcome",
     "SharedStore",
@@ -78,6 +79,15 @@ class PacketStore(Protocol):
 
     async def close(self) -> None:
         """Finish the writes that are waiting and release every file and thread. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class LocalStore(PacketStore, Protocol):
+    """A packet store that can be read at once, within some 10 us: nobody has to wait for it."""
+
+    def read(self, public_key: bytes) -> bytes | None:
+        """As `get`."""
         ...
 
 

@@ -132,6 +132,10 @@ class SqliteStore:
 
     async def get(self, public_key: bytes) -> bytes | None:
         """See `PacketStore.get`."""
+        return self.read(public_key)
+
+    def read(self, public_key: bytes) -> bytes | None:
+        """See `LocalStore.read`."""
         if self._closed:
             raise StoreError("the packet store is closed")
         try:
