@@ -323,6 +323,8 @@ def reliability(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure ours beside the Rust bindings, aioquic and the limit: nox -s bench -- --quick."""
+    if session.posargs[:1] == ["dns"]:
+        apt_get(session, {"dnsperf": "dnsperf"})
     rust = rust_python(session)
     install_workspace(session, *BENCH)
     env = {"IROH_RUST_PYTHON": str(rust), "PYTHONPATH": str(ROOT / "tools")}

@@ -2,6 +2,7 @@
 
     nox -s bench -- --quick
     nox -s bench -- relay            our relay beside the Rust one: relay.py
+    nox -s bench -- dns              our DNS server beside the Rust one: dns.py
     PYTHONPATH=tools IROH_RUST_PYTHON=... python -m bench [--quick] [--only bulk_up,rtt] ...
 
 Every round measures each column once, so that all of them meet the same weather; the table shows
@@ -25,7 +26,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import figures, relay, table
+from bench import dns, figures, relay, table
 from bench.pairs import TOOLS, MeasurementError, Pair, python_of
 from bench.workloads import WORKLOADS
 
@@ -158,6 +159,8 @@ def main() -> int:
     """Measure and print the table; 1 when something failed."""
     if sys.argv[1:2] == ["relay"]:
         return relay.main(sys.argv[2:])
+    if sys.argv[1:2] == ["dns"]:
+        return dns.main(sys.argv[2:])
     chosen = options()
     columns = []
     for column in chosen.columns:
