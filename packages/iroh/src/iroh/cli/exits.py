@@ -13,6 +13,7 @@
 """
 
 import errno
+import sys
 from typing import Final
 
 DONE: Final = 0
@@ -83,6 +84,8 @@ def _of_library(error: Exception) -> CliError:
         return _of_dial(error)
     if isinstance(error, BindError):
         return CliError(str(error), "", FAILED)
+    if "iroh.protocols.files" in sys.modules and (told := _of_files(error)) is not None:
+        return told
     if isinstance(error, StreamLostError) and getattr(error.reason, "code", None) == NOT_ALLOWED:
         return not_allowed()
     return CliError(_first_line(error), "", FAILED)
@@ -95,6 +98,22 @@ def _of_dial(error: Exception) -> CliError:
         remedy = "does it run the command that fits this one, with the same --alpn?"
         return CliError("the peer does not speak this protocol", remedy, REFUSED)
     return CliError(f"cannot connect: {_first_line(error)}", "", NOT_REACHED)
+
+
+def _of_files(error: Exception) -> CliError | None:
+    from iroh.protocols import files
+
+    text = _first_line(error)
+    match error:
+        case files.ExistsError():
+            return CliError(text, "see --overwrite, --rename and --output", LOCAL_FILE)
+        case files.FullError():
+            return CliError(text, "make room, or choose another disk with --output", LOCAL_FILE)
+        case files.DamagedError():
+            return CliError(text, "the sender, or its disk, is not to be trusted", DAMAGED)
+        case files.FilesError():
+            return CliError(text, "", REFUSED)
+    return None
 
 
 def not_allowed() -> CliError:

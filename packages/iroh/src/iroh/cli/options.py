@@ -7,6 +7,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from iroh.protocols.files.wire import FileTicket
     from iroh_base import EndpointAddr, PublicKey
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "add_output",
     "alpn",
     "endpoint_id",
+    "file_ticket",
     "host_port",
     "seconds",
     "target",
@@ -100,6 +102,8 @@ def target(text: str) -> "EndpointAddr":
     """Read a ticket or an endpoint id."""
     from iroh_base import EndpointAddr, EndpointTicket, IrohError
 
+    if text.startswith("files"):
+        return file_ticket(text).addr
     if not text.startswith("endpoint"):
         return EndpointAddr(endpoint_id(text))
     try:
@@ -107,6 +111,19 @@ def target(text: str) -> "EndpointAddr":
     except IrohError as error:
         raise argparse.ArgumentTypeError(
             f"this is no whole ticket ({error}): copy all of it"
+        ) from None
+
+
+def file_ticket(text: str) -> "FileTicket":
+    """Read a ticket of `iroh send`."""
+    from iroh.protocols.files.wire import FileTicket
+    from iroh_base import IrohError
+
+    try:
+        return FileTicket.from_string(text)
+    except IrohError as error:
+        raise argparse.ArgumentTypeError(
+            f"this is no whole ticket of `iroh send`, files... ({error}): copy all of it"
         ) from None
 
 

@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-V", "--version", action="version", version=f"iroh {__version__}")
     options.add_output(parser, top=True)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_add_id, _add_ticket, _add_listen, _add_connect, _add_ping):
+    for add in (_add_id, _add_ticket, _add_listen, _add_connect, _add_send, _add_recv, _add_ping):
         add(commands)
     return parser
 
@@ -123,6 +123,40 @@ def _add_connect(commands: Any) -> None:
         help="dial until the peer answers, with pauses that grow to 30 s",
     )
     _add_pipe_options(parser)
+
+
+def _add_send(commands: Any) -> None:
+    parser = _command(commands, "send", "send:run", "share files and folders, until interrupted")
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    parser.add_argument("--once", action="store_true", help="end when one peer has all of it")
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="send what symbolic links in folders lead to; otherwise they are left out",
+    )
+    _add_allow(parser)
+    options.add_network(parser)
+
+
+def _add_recv(commands: Any) -> None:
+    parser = _command(
+        commands, "recv", "recv:run", "receive what is shared; again, to go on where it stopped"
+    )
+    parser.add_argument("ticket", type=options.file_ticket, metavar="TICKET")
+    parser.add_argument(
+        "-o", "--output", default=".", metavar="DIR", help="put it here (default: this folder)"
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--overwrite", action="store_true", help="replace what exists already")
+    existing.add_argument("--rename", action="store_true", help='or put it at "name (1)"')
+    parser.add_argument(
+        "--retry",
+        type=int,
+        default=5,
+        metavar="N",
+        help="dial again so often without progress when the connection is lost (default 5)",
+    )
+    options.add_network(parser)
 
 
 def _add_ping(commands: Any) -> None:

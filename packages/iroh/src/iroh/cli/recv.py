@@ -1,0 +1,117 @@
+"""`iroh recv`: get what a ticket of `iroh send` stands for.
+
+A connection that is lost is dialled again, and the program itself may be ended and run again: in
+either case it goes on where it stopped.
+"""
+
+import argparse
+import asyncio
+
+from iroh.cli import exits
+from iroh.cli.console import Console, size_text
+from iroh.cli.progress import Progress
+from iroh.cli.setup import FIRST_PAUSE, LONGEST_PAUSE, bound, dial
+from iroh.endpoint import Endpoint
+from iroh.errors import ConnectError, ConnectionLostError, FinishedEarlyError, StreamLostError
+from iroh.protocols.files import FILES_ALPN, Download, Existing
+
+__all__ = ["run"]
+
+
+async def run(options: argparse.Namespace, console: Console) -> int:
+    """Receive everything. Raises what `exits.in_words` has words for."""
+    existing = Existing.REFUSE
+    if options.overwrite or options.rename:
+        existing = Existing.OVERWRITE if options.overwrite else Existing.RENAME
+    progress = Progress(console, "receiving", 0)
+    download = Download(
+        options.ticket.hash, options.output, existing=existing, progress=progress.add
+    )
+    try:
+        with download:
+            async with bound(options, console) as endpoint:
+                await _Receiver(endpoint, options, console, download, progress).run()
+    finally:
+        progress.end()
+    return exits.DONE
+
+
+class _Receiver:
+    """Dials until everything is there."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        options: argparse.Namespace,
+        console: Console,
+        download: Download,
+        progress: Progress,
+    ) -> None:
+        self._endpoint = endpoint
+        self._options = options
+        self._console = console
+        self._download = download
+        self._progress = progress
+
+    async def run(self) -> None:
+        """Get it, dialling again when the connection is lost after there was one."""
+        failures, seen, pause = 0, 0, FIRST_PAUSE
+        while True:
+            try:
+                await self._once()
+            except (
+                ConnectionLostError,
+                ConnectError,
+                StreamLostError,
+                FinishedEarlyError,
+            ) as error:
+                self._progress.end()
+                if self._progress.count > seen:
+                    failures, seen, pause = 0, self._progress.count, FIRST_PAUSE
+                failures += 1
+                told = exits.in_words(error)
+                hopeless = told.status == exits.REFUSED or not self._download.entries
+                if hopeless or failures > self._options.retry:
+                    raise
+                self._console.tell("retry", f"{told.message}; again in {pause:g} s", after=pause)
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _once(self) -> None:
+        download, ticket = self._download, self._options.ticket
+        conn = await dial(self._endpoint, ticket.addr, FILES_ALPN, self._options, self._console)
+        async with conn:
+            if not download.entries:
+                await download.prepare(conn)
+                self._begin()
+            await download.run(conn)
+            placed = await asyncio.to_thread(download.finish)
+            conn.close(0, b"done")
+        rate = self._progress.rate()
+        self._progress.end()
+        names = ", ".join(map(str, placed[:5])) + (", ..." if len(placed) > 5 else "")
+        size = size_text(download.size)
+        self._console.result(
+            "received",
+            f"received {names}: {size}, {size_text(rate)}/s, checksums right",
+            paths=[str(path) for path in placed],
+            bytes=download.size,
+            resumed=download.found,
+        )
+
+    def _begin(self) -> None:
+        download, progress = self._download, self._progress
+        progress.total = download.size
+        progress.begin()
+        if download.found:
+            found = size_text(download.found)
+            self._console.tell("resumed", f"{found} are here already", bytes=download.found)
+        total = size_text(download.size)
+        self._console.tell(
+            "receiving",
+            f"receiving {len(download.entries)} entries, {total}",
+            bytes=download.size,
+            names=download.names,
+        )

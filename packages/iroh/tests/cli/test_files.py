@@ -1,0 +1,106 @@
+import asyncio
+import io
+import os
+import signal
+
+import pytest
+
+from iroh.cli.console import Console
+from iroh.cli.progress import Progress
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX systems")
+
+
+async def test_send_once_and_receive(start, tmp_path) -> None:
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    (folder / "a.txt").write_text("hello")
+    send = await start("-q", "send", "--once", str(folder))
+    ticket = await send.line()
+    recv = await start("recv", "-o", str(tmp_path / "to"), ticket)
+    status, out, _ = await recv.end()
+    assert status == 0
+    assert out.startswith(f"received {tmp_path}/to/letters: 5 B, ")
+    assert (tmp_path / "to" / "letters" / "a.txt").read_text() == "hello"
+    assert await send.end() == (0, "", "")
+    late = await start("recv", "--timeout", "0.2", "-o", str(tmp_path / "to2"), ticket)
+    assert (await late.end())[0] == 3
+
+
+@posix
+async def test_killed_on_either_side_and_gone_on_with(start, tmp_path) -> None:
+    """kill -9 of both ends; the ticket of the restarted sender goes on with what is there."""
+    file, goal = tmp_path / "big", tmp_path / "to"
+    file.write_bytes(os.urandom(1_000_000) * 80)
+    key = ("--secret-file", str(tmp_path / "key"))
+    send = await start("--json", "send", *key, str(file))
+    ticket = (await send.event("sharing"))["ticket"]
+    options = ("--json", "recv", "-o", str(goal))
+
+    part = goal / f".iroh-{'?' * 32}" / "data" / "big"
+
+    async def until_some_is_there() -> int:
+        while True:
+            for found in goal.glob(str(part.relative_to(goal))):
+                if size := found.stat().st_size:
+                    return size
+            await asyncio.sleep(0.005)  # another process: there is no event to wait for
+
+    recv = await start(*options, ticket)
+    had = await until_some_is_there()
+    for program in (recv, send):
+        program.process.kill()
+        await program.process.wait()
+    send = await start("--json", "send", "--once", *key, str(file))
+    again = (await send.event("sharing"))["ticket"]
+    recv = await start(*options, again)
+    received = await recv.event("received")
+    assert received["resumed"] >= had
+    assert [(await program.end())[0] for program in (recv, send)] == [0, 0]
+    assert (goal / "big").read_bytes() == file.read_bytes()
+    assert os.listdir(goal) == ["big"]
+
+
+@posix
+async def test_interrupting_a_sender_is_its_normal_end(start, tmp_path) -> None:
+    (tmp_path / "a").write_text("x")
+    for options, status in (((), 0), (("--once",), 130)):
+        send = await start("-q", "send", *options, str(tmp_path / "a"))
+        await send.line()
+        send.signal(signal.SIGINT)
+        assert (await send.end())[0] == status
+
+
+async def test_errors_have_statuses(start, tmp_path) -> None:
+    missing = await start("send", str(tmp_path / "none"))
+    status, _, said = await missing.end()
+    assert (status, "No such file" in said, said.count("\n")) == (5, True, 1)
+    (tmp_path / "a").write_text("x")
+    send = await start("-q", "send", str(tmp_path / "a"))
+    ticket = await send.line()
+    recv = await start("recv", "-o", str(tmp_path), ticket)
+    status, _, said = await recv.end()
+    assert (status, "a exists already; see --overwrite" in said) == (5, True)
+    wrong = await start("recv", "endpointabc")
+    status, _, said = await wrong.end()
+    assert (status, "no whole ticket of `iroh send`" in said) == (2, True)
+
+
+def test_the_bar(monkeypatch) -> None:
+    now = [0.0]
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    bar = Progress(Console(), "receiving", 4_000_000, lambda: now[0])
+    bar.begin()
+    now[0] = 0.5
+    bar.add(1_000_000)
+    assert bar.text() == (
+        "receiving  25% [======>                 ] 1.0 MB of 4.0 MB, 2.0 MB/s, 2 s left"
+    )
+    bar.end()
+    bar.end()
+    assert terminal.getvalue() == f"\r{bar.text()}\x1b[K\r\x1b[K"
+    bar.add(3_000_000)
+    assert "100% [========================]" in bar.text()
+    assert Progress(Console(), "sending", 0).text().startswith("sending 100%")
