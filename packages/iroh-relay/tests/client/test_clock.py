@@ -25,6 +25,40 @@ async def test_deadline_raises_timeout_and_leaves_no_timer() -> None:
     assert clock.pending == 0
 
 
+async def test_deadline_does_not_count_the_time_in_which_the_loop_stood_still() -> None:
+    clock = ManualClock()
+    came = asyncio.Event()
+
+    async def limited() -> None:
+        async with deadline(clock, 5):
+            await came.wait()
+
+    tasks = [asyncio.create_task(limited()) for _ in range(2)]
+    await settle()
+    clock.jump(60)
+    came.set()
+    await asyncio.gather(*tasks)
+    assert clock.pending == 0
+
+
+async def test_deadline_after_a_loop_that_stood_still() -> None:
+    clock = ManualClock()
+
+    async def limited() -> None:
+        async with deadline(clock, 5):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(limited())
+    await settle()
+    clock.jump(60)
+    await clock.advance(0.4)
+    assert not task.done()
+    await clock.advance(0.2)
+    with pytest.raises(TimeoutError):
+        await task
+    assert clock.pending == 0
+
+
 async def test_deadline_in_time_leaves_no_timer() -> None:
     clock = ManualClock()
     async with deadline(clock, 5):

@@ -160,6 +160,7 @@ async def test_transport_that_takes_nothing_for_15_s() -> None:
     bench.stream.taking.clear()
     bench.send(b"x")
     await bench.clock.advance(10)
+    bench.stream.answer_ping()
     await bench.feed(datagram(b"it still talks"))
     await bench.clock.advance(4.9)
     assert not bench.task.done()

@@ -1,7 +1,8 @@
 """When to ping, and when to give up."""
 
 import asyncio
-from itertools import count
+from collections.abc import Iterator
+from itertools import count, pairwise, repeat
 
 import pytest
 
@@ -20,7 +21,10 @@ class Watch:
         self.dead: list[str] = []
         numbers = count()
         tracker = PingTracker(rng=lambda size: next(numbers).to_bytes(size))
-        self.it = Keepalive(self.clock, tracker, self.pings.append, self.dead.append)
+        self.sent: Iterator[int] = count()
+        self.it = Keepalive(
+            self.clock, tracker, self.pings.append, self.dead.append, lambda: next(self.sent)
+        )
 
     def pong(self) -> float | None:
         self.it.frame_received()
@@ -49,6 +53,21 @@ async def test_pings_at_once_then_after_15_s_of_silence(watch: Watch) -> None:
     await watch.clock.advance(0.3)
     assert len(watch.pings) == 3
     assert watch.dead == []
+    watch.it.stop()
+    assert watch.clock.pending == 0
+
+
+async def test_who_sends_nothing_pings_before_the_relay_asks(watch: Watch) -> None:
+    """A relay asks after 16 s, and a blocked loop would not answer."""
+    watch.sent = repeat(0)
+    at = [watch.clock.now()]
+    for _ in range(100):
+        if watch.pings and len(watch.pings) == len(at):
+            watch.pong()
+            at.append(watch.clock.now())
+        watch.it.frame_received()  # much comes in
+        await watch.clock.advance(1)
+    assert max(later - sooner for sooner, later in pairwise(at)) <= 10
     watch.it.stop()
     assert watch.clock.pending == 0
 

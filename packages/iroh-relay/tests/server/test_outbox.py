@@ -1,6 +1,7 @@
 """Queues, their limits, their order, and what becomes of a client that does not read."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
@@ -94,6 +95,20 @@ async def test_a_client_that_takes_nothing_is_given_up() -> None:
     assert bench.metrics.send_packets_dropped == 3
     assert not bench.outbox.send_packet(b"late", 4)
     assert not bench.outbox.send_control(b"late")
+    await bench.outbox.close()
+
+
+async def test_a_relay_that_stood_still_gives_nobody_up() -> None:
+    bench = Bench(write_timeout=0.02)
+    bench.stream.block()
+    for n in range(3):
+        bench.outbox.send_packet(bytes((n,)), 1)
+    await asyncio.sleep(0)
+    time.sleep(0.15)  # noqa: ASYNC251 - what is tested
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not bench.broken.is_set()
+    assert bench.metrics.write_timeouts == 0
     await bench.outbox.close()
 
 

@@ -2,6 +2,10 @@
 
 Everything in this package that waits or measures does it through a `Clock`, so that a test can let
 a minute pass in no time. Only the number of loop turns is real.
+
+The loop is the user's, too, and may be blocked by a callback for seconds. Then all timers are late
+together, and what came meanwhile waits unread in the sockets: a deadline that finds itself late
+does not count that time.
 """
 
 import asyncio
@@ -56,23 +60,31 @@ async def sleep(clock: Clock, delay: float, wake: asyncio.Event | None = None) -
         timer.cancel()
 
 
+#: Seconds by which a timer may be late in a loop that is merely busy.
+LATE = 0.1
+#: Seconds in which a loop that stood still catches up with its sockets.
+CATCH_UP = 0.5
+
+
 class deadline:
     """`async with deadline(clock, seconds)`: as `asyncio.timeout`, but on a `Clock`.
 
-    Raises `TimeoutError` from the block when the time is over. Cancellation passes through.
+    Raises `TimeoutError` from the block when the time is over. If the loop stood still meanwhile,
+    it first gets `CATCH_UP` seconds to read what has come. Cancellation passes through.
     """
 
-    __slots__ = ("_clock", "_seconds", "_timeout", "_timer")
+    __slots__ = ("_clock", "_due", "_seconds", "_timeout", "_timer")
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
         self._seconds = seconds
         self._timeout = asyncio.timeout(None)
         self._timer: TimerHandle | None = None
+        self._due = 0.0
 
     async def __aenter__(self) -> "deadline":
         await self._timeout.__aenter__()
-        self._timer = self._clock.call_later(self._seconds, self._expire)
+        self._wait(self._seconds)
         return self
 
     async def __aexit__(
@@ -85,5 +97,12 @@ class deadline:
             self._timer.cancel()
         await self._timeout.__aexit__(exc_type, exc, traceback)
 
+    def _wait(self, seconds: float) -> None:
+        self._due = self._clock.now() + seconds
+        self._timer = self._clock.call_later(seconds, self._expire)
+
     def _expire(self) -> None:
+        if self._clock.now() > self._due + LATE:
+            self._wait(CATCH_UP)
+            return
         self._timeout.reschedule(asyncio.get_running_loop().time())

@@ -66,7 +66,9 @@ class Connection:
         self._stats = stats
         self._clock = clock
         self._name = name
-        self._keepalive = Keepalive(clock, PingTracker(), self._send_ping, self.fail)
+        self._keepalive = Keepalive(
+            clock, PingTracker(), self._send_ping, self.fail, self._frames_sent
+        )
         self._known: set[bytes] = set()
         self._pong_owed: bytes | None = None
         self._backlog: asyncio.Task[None] | None = None
@@ -212,6 +214,10 @@ class Connection:
         self._stats.frames_sent += 1
         # The type of a batch is odd; its head is two bytes longer.
         self._stats.bytes_sent += len(frame) - _OVERHEAD - 2 * (frame[0] & 1)
+
+    def _frames_sent(self) -> int:
+        stats = self._stats
+        return stats.frames_sent + stats.pings_sent + stats.pings_answered
 
     def _send_ping(self, data: bytes) -> None:
         # Even into a full buffer: there is never more than one ping on its way.

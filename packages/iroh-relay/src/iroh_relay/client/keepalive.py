@@ -4,11 +4,16 @@ Timers (iroh `actor.rs`, iroh-relay `ping_tracker.rs`):
 
     first ping          right after the connection came up
     further pings       after 15 s in which no frame was received        PING_INTERVAL
+                        after 5 s, at most 10, in which none was sent    SEND_INTERVAL
     deadline of a pong  5 s, or 3 x RTT within [0.5 s, 5 s]              protos.PingTracker
 
 When a deadline passes, the relay is not dead yet: a callback of the user may have blocked the loop
 while the pong lay in the socket's buffer. So we let the loop read first, turn by turn, and give up
 when several turns in a row brought no frame.
+
+The relay has a rule of its own: who sends nothing for 16 s must answer a ping, a Rust relay waits
+half a second for it, and a blocked loop answers nothing. Rust's client, in threads of its own, may
+say nothing for 15 s; we never do for more than 10, so a loop blocked for up to 6 s loses nothing.
 """
 
 import asyncio
@@ -21,6 +26,8 @@ __all__ = ["PING_INTERVAL", "Keepalive"]
 
 #: Seconds without a received frame after which we ask.
 PING_INTERVAL = 15.0
+#: Seconds without a frame sent after which we ask, too. Ours: see above.
+SEND_INTERVAL = 5.0
 #: Loop turns without a frame after which nothing more is readable. From the socket to us a frame
 #: takes at most three: readable, parsed and task woken, reading resumed after back-pressure.
 QUIET_TURNS = 5
@@ -29,11 +36,14 @@ PATIENCE = 5.0
 
 
 class Keepalive:
-    """The pings of one connection. `ping(data)` must send one; `dead(reason)` is called once."""
+    """The pings of one connection. `ping(data)` must send one; `dead(reason)` is called once.
+
+    `sent()` counts the frames that were sent, of any kind.
+    """
 
     __slots__ = (
-        "_clock", "_dead", "_deadline_timer", "_interval_timer", "_ping", "_seen", "_stopped",
-        "_tracker", "last_received",
+        "_clock", "_dead", "_deadline_timer", "_interval_timer", "_ping", "_seen", "_send_timer",
+        "_sent", "_sent_before", "_stopped", "_tracker", "last_received",
     )  # fmt: skip
 
     def __init__(
@@ -42,13 +52,17 @@ class Keepalive:
         tracker: PingTracker,
         ping: Callable[[bytes], object],
         dead: Callable[[str], object],
+        sent: Callable[[], int],
     ) -> None:
         self._clock = clock
         self._tracker = tracker
         self._ping = ping
         self._dead = dead
+        self._sent = sent
+        self._sent_before = -1
         self._deadline_timer: TimerHandle | None = None
         self._interval_timer: TimerHandle | None = None
+        self._send_timer: TimerHandle | None = None
         self._seen = 0
         self._stopped = False
         #: When the last frame came in, in the clock's seconds.
@@ -57,12 +71,13 @@ class Keepalive:
     def start(self) -> None:
         """Send the first ping and keep watch from now on."""
         self._interval_timer = self._clock.call_later(PING_INTERVAL, self._interval)
+        self._send_timer = self._clock.call_later(SEND_INTERVAL, self._send_interval)
         self.check()
 
     def stop(self) -> None:
         """Nothing will be called any more."""
         self._stopped = True
-        for timer in (self._deadline_timer, self._interval_timer):
+        for timer in (self._deadline_timer, self._interval_timer, self._send_timer):
             if timer is not None:
                 timer.cancel()
 
@@ -91,6 +106,13 @@ class Keepalive:
             self.check()
             quiet = 0.0
         self._interval_timer = self._clock.call_later(PING_INTERVAL - quiet, self._interval)
+
+    def _send_interval(self) -> None:
+        sent = self._sent()
+        if sent == self._sent_before:
+            self.check()
+        self._sent_before = sent
+        self._send_timer = self._clock.call_later(SEND_INTERVAL, self._send_interval)
 
     def _overdue(self) -> None:
         self._look_for_pong(self._seen, 0, self._clock.now() + PATIENCE)

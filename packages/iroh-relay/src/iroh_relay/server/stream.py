@@ -45,7 +45,10 @@ class Stream(Protocol):
         ...
 
     async def write(self, frame: bytes) -> None:
-        """Send and wait until the connection can take more. Raises `ConnectionError`."""
+        """Send and wait until the connection can take more. Raises `ConnectionError`.
+
+        When cancelled, the frame was sent all the same.
+        """
         ...
 
     def close(self) -> None:
