@@ -193,3 +193,41 @@ def test_a_relay_takes_as_many_descriptors_as_it_may() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_rust_log_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    for wanted in ("error", "error,iroh_relay::server=debug", "iroh_relay=loud"):
+        monkeypatch.setenv("RUST_LOG", wanted)
+        process = await start("--dev", "--http-bind-addr", "127.0.0.1:0")
+        await listening(process)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(PATIENCE):
+            _, err = await process.communicate()
+        seen[wanted] = err.decode()
+    assert seen["error"] == ""
+    assert "DEBUG relay serves http on 127.0.0.1" in seen["error,iroh_relay::server=debug"]
+    assert "WARNING RUST_LOG: 'iroh_relay=loud' is ignored" in seen["iroh_relay=loud"]
+
+
+async def test_another_acme_server_and_its_ca_come_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(
+        f"""
+        http_bind_addr = "127.0.0.1:0"
+        enable_metrics = false
+        [tls]
+        cert_mode = "LetsEncrypt"
+        hostname = "localhost"
+        contact = "me@example.org"
+        cert_dir = '{tmp_path}'
+        """
+    )
+    monkeypatch.setenv("RUST_LOG", "error")
+    monkeypatch.setenv("IROH_RELAY_ACME_URL", "https://127.0.0.1:1/dir")
+    monkeypatch.setenv("IROH_RELAY_ACME_CA", f"{tmp_path}/nowhere.pem")
+    line = await failed("--config-path", str(file))
+    assert "from https://127.0.0.1:1/dir" in line
+    assert "nowhere.pem" in line

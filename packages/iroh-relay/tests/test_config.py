@@ -21,6 +21,7 @@ from iroh_relay.config import (
     load_config,
     parse_config,
 )
+from iroh_relay.qad.limits import QadLimits
 from iroh_relay.server import AcceptLimit, RxLimit
 
 ID = SecretKey.from_bytes(bytes(32)).public()
@@ -95,6 +96,13 @@ def test_every_key_of_the_rust_relay() -> None:
             contact="me@example.org",
         ),
     )
+
+
+def test_bounds_of_address_discovery() -> None:
+    config = parse("[limits.qad]\nmax_connections = 9\nmax_per_host = 3\n")
+    assert config.qad_limits == QadLimits(max_connections=9, max_per_host=3)
+    assert parse("[limits.qad]\n").qad_limits == QadLimits()
+    assert "must be more than 0" in problems("limits.qad.max_per_host = 0")[0]
 
 
 def test_defaults_that_follow_from_others() -> None:

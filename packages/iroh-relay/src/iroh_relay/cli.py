@@ -20,11 +20,8 @@ Source of options: iroh-relay `main.rs` (`Cli`); `check` and `--log-format` are 
 import argparse
 import asyncio
 import contextlib
-import json
-import logging
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -34,6 +31,7 @@ from iroh_base.errors import IrohError
 
 from . import __version__
 from .config import ConfigError, addr_of, check_config
+from .logs import RUST_LOG, set_up_log
 from .program import Program
 
 __all__ = ["main", "raise_descriptor_limit"]
@@ -49,7 +47,7 @@ _NO_FILE: Final = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these arguments (default: the process's); returns the exit status."""
     options = _parser().parse_args(argv)
-    _set_up_log(options)
+    set_up_log(options.log_format, "debug" if options.verbose else os.environ.get(RUST_LOG))
     try:
         if options.command == "check":
             return _check(options.file)
@@ -68,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="iroh-relay",
         description="A relay server of the iroh network.",
         epilog="SIGHUP reads the file again: access, rate limit and certificates change without "
-        "dropping clients.",
+        "dropping clients. Environment: IROH_RELAY_ACCESS_TOKEN, IROH_RELAY_HTTP_BEARER_TOKEN, "
+        "IROH_RELAY_ACME_URL, IROH_RELAY_ACME_CA, RUST_LOG (`warn`, `info,iroh_relay=debug`).",
     )
     parser.add_argument(
         "--dev",
@@ -157,31 +156,3 @@ def _check(path: Path) -> int:
         sys.stdout.write(f"{path}: the relay can run with it\n")
         return 0
     return _FOUND_PROBLEMS
-
-
-# -- the log ------------------------------------------------------------------------------------
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object per record."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """`time` is RFC 3339, UTC."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        entry = {
-            "time": f"{moment}.{int(record.msecs):03d}Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry)
-
-
-def _set_up_log(options: argparse.Namespace) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    handler.setFormatter(_JsonLines() if options.log_format == "json" else plain)
-    level = logging.DEBUG if options.verbose else logging.INFO
-    logging.basicConfig(level=level, handlers=[handler])

@@ -173,6 +173,7 @@ class Program:
             quic_bind_addr=quic,
             metrics_bind_addr=file.metrics_addr(self._dev) if file.enable_metrics else None,
             accept_limit=file.accept_limit,
+            qad_limits=file.qad_limits,
             rx_limit=file.rx_limit,
         )
 

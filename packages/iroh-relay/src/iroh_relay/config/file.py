@@ -12,9 +12,12 @@
     accept_conn_burst               integer         as many as per second
     client.rx.bytes_per_second      integer         no limit
     client.rx.max_burst_bytes       integer         a tenth of it
+    qad.max_connections             integer         16384; of address discovery
+    qad.max_per_host                integer         512; of one IPv4 address or IPv6 /64
     [tls]                           see tls.py
 
-Unknown keys are named in a warning (Rust ignores them). Source: iroh-relay `main.rs` (`Config`).
+`limits.qad` is ours. Unknown keys are named in a warning (Rust ignores them).
+Source: iroh-relay `main.rs` (`Config`).
 """
 
 import logging
@@ -23,6 +26,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from ..qad.limits import QadLimits
 from ..server.accept_limit import AcceptLimit
 from ..server.bucket import RxLimit
 from .access import read_access
@@ -103,7 +107,8 @@ def check_config(
 def _read(table: Table, environment: Mapping[str, str]) -> FileConfig:
     for key in table.values.keys() - _KEYS:
         table.problem(key, "is no key of a relay and has no effect", is_warning=True)
-    accept, rx = _read_limits(table.table("limits"))
+    limits = table.table("limits")
+    accept, rx = _read_limits(limits)
     capacity = table.value("key_cache_capacity", int, DEFAULT_KEY_CACHE_CAPACITY)
     tls = read_tls(table.table("tls"))
     discovery = table.value("enable_quic_addr_discovery", bool, False)
@@ -117,6 +122,7 @@ def _read(table: Table, environment: Mapping[str, str]) -> FileConfig:
         access=read_access(table, environment),
         accept_limit=accept,
         rx_limit=rx,
+        qad_limits=_read_qad_limits(None if limits is None else limits.table("qad")),
         tls=tls,
     )
 
@@ -139,6 +145,16 @@ def _read_limits(limits: Table | None) -> tuple[AcceptLimit | None, RxLimit | No
     except ValueError as error:
         rx.problem("bytes_per_second", str(error).partition(" ")[2])
         return accept, None
+
+
+def _read_qad_limits(qad: Table | None) -> QadLimits:
+    if qad is None:
+        return QadLimits()
+    usual = QadLimits()
+    return QadLimits(
+        max_connections=qad.positive("max_connections") or usual.max_connections,
+        max_per_host=qad.positive("max_per_host") or usual.max_per_host,
+    )
 
 
 def _read_accept_limit(limits: Table) -> AcceptLimit | None:

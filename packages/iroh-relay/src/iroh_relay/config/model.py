@@ -2,7 +2,7 @@
 
     enable_relay, http_bind_addr, enable_metrics, metrics_bind_addr, key_cache_capacity
     access                      AccessChoice
-    limits                      accept_limit, rx_limit
+    limits                      accept_limit, rx_limit, qad_limits
     tls                         TlsChoice
     enable_quic_addr_discovery
 
@@ -17,6 +17,7 @@ from typing import Final
 from iroh_base.addr import SocketAddr
 from iroh_base.keys import PublicKey
 
+from ..qad.limits import QadLimits
 from ..server.accept_limit import AcceptLimit
 from ..server.bucket import RxLimit
 
@@ -100,6 +101,7 @@ class FileConfig:
     access: AccessChoice = AccessChoice()
     accept_limit: AcceptLimit | None = None
     rx_limit: RxLimit | None = None
+    qad_limits: QadLimits = field(default_factory=QadLimits)
     tls: TlsChoice | None = None
 
     def http_addr(self, dev: bool = False) -> SocketAddr:

@@ -18,7 +18,6 @@ import logging
 import os
 import socket
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from aioquic._buffer import Buffer
@@ -42,6 +41,7 @@ from ..server.listen import bound_addr, udp_socket
 from ..server.metrics import RelayMetrics
 from . import ALPN, CLOSE_CODE, CLOSE_REASON
 from .connection import QadConnection
+from .limits import QadLimits
 from .retry import CID_LENGTH, RetryTokens, Token
 
 __all__ = ["QadLimits", "QadServer"]
@@ -54,22 +54,6 @@ MIN_DCID: Final = 8  # RFC 9000 section 7.2
 MAX_DATAGRAM: Final = 1452
 RECEIVE_BUFFER: Final = 1 << 20
 """Bytes asked of the kernel: bursts of a relay that was restarted."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QadLimits:
-    """What strangers can make us hold. Ours: Rust has no limit but noq's 65,536 attempts."""
-
-    max_connections: int = 16_384
-    """Connections of all clients together, complete or not."""
-    max_per_host: int = 512
-    """Connections of one IPv4 address, or of one IPv6 /64."""
-    soft_half_open: int = 64
-    """Handshakes in progress, beyond which newcomers have to answer a Retry first."""
-    hard_half_open: int = 512
-    """Handshakes in progress, beyond which newcomers are ignored."""
-    handshake_timeout: float = 5.0
-    """Seconds that a handshake may take."""
 
 
 class _Client:

@@ -3,11 +3,12 @@
 Times are seconds. Every limit is a bound on something that a stranger could make us hold.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from iroh_base.addr import SocketAddr
 
+from ..qad.limits import QadLimits
 from .accept_limit import AcceptLimit
 from .bucket import RxLimit
 
@@ -45,6 +46,8 @@ class RelayServerConfig:
     accept_limit: AcceptLimit | None = None
     """New TCP connections per second (`limits.accept_conn_limit`); None: all that come. Ours:
     Rust knows the key and does not use it."""
+    qad_limits: QadLimits = field(default_factory=QadLimits)
+    """The bounds of address discovery. Ours: Rust has none of its own."""
     rx_limit: RxLimit | None = None
     """What is read from one client per second (`limits.client.rx`); None: all it sends.
     `RelayServer.set_rx_limit` changes it while the relay runs."""

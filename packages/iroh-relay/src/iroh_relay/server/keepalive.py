@@ -8,9 +8,9 @@
     it is not read from            ->  it must be alive to send so much: nothing is owed
 
 Whoever drives this calls `poll` at `next_wake()` and whenever else it likes.
-Source: iroh-relay `server/client.rs` (`run_inner`), `ping_tracker.rs`. Times are seconds. Rust gives
-a client that has answered before only three round trips, at least 0.5 s; but that ends clients whose
-program was busy for a moment, and a dead one costs us nothing.
+Source: iroh-relay `server/client.rs` (`run_inner`), `ping_tracker.rs`. Times are seconds.
+Rust gives a client that has answered before only three round trips, at least 0.5 s; but that ends
+clients whose program was busy for a moment, and a dead one costs us nothing.
 """
 
 import random

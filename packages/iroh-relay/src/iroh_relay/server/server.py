@@ -155,7 +155,8 @@ class RelayServer:
             raise RelayServerError("address discovery has to prove the relay's name: certificates")
         from ..qad.server import QadServer  # late: it brings a QUIC engine
 
-        qad = QadServer(addr, self.quic_certificates, self.metrics)
+        limits = self.service.config.qad_limits
+        qad = QadServer(addr, self.quic_certificates, self.metrics, limits)
         await qad.start()
         self._qad = qad
 
