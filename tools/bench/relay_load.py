@@ -47,6 +47,14 @@ def message(frame: bytes) -> bytes:
     return short + bytes(4) + frame
 
 
+def receive(sock: socket.socket) -> bytes:
+    """Read what is there. Raises EOFError."""
+    data = sock.recv(4096)
+    if not data:
+        raise EOFError("the relay hung up")
+    return data
+
+
 def read(sock: socket.socket, size: int) -> bytes:
     """Read so many bytes. Raises EOFError."""
     data = bytearray()
@@ -86,14 +94,19 @@ class Dialer:
         if self._context is not None:
             sock = self._context.wrap_socket(sock, server_hostname=HOST)
         sock.sendall(self._request)
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += read(sock, 1)
+        waiting = bytearray()
+        while b"\r\n\r\n" not in waiting:
+            waiting += receive(sock)
+        del waiting[: waiting.index(b"\r\n\r\n") + 4]
         machine = ClientHandshake(key)
         while not machine.done:
-            answer = machine.receive(read_message(sock))
+            while len(waiting) < 2 or len(waiting) < 2 + waiting[1]:
+                waiting += receive(sock)
+            answer = machine.receive(bytes(waiting[2 : 2 + waiting[1]]))
+            del waiting[: 2 + waiting[1]]
             if answer is not None:
                 sock.sendall(message(answer))
+        assert not waiting
         return sock
 
 
