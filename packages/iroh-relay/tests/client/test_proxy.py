@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 
@@ -13,7 +14,7 @@ from iroh_base.keys import SecretKey
 from iroh_relay.client import RelayClient, RelayDialError, probe_latency, proxy_from_env
 from iroh_relay.client.connector import connector, http_proxy
 from iroh_relay.relay_map import RelayConfig
-from iroh_relay.server import RelayServer, RelayServerConfig
+from iroh_relay.server import RelayServer, RelayServerConfig, SelfSigned
 
 URL = "https://relay.example.org:8443"
 PROXY = "http://proxy.example.org:3128"
@@ -59,6 +60,9 @@ async def test_socks_without_the_package(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "aiohttp_socks", None)
     with pytest.raises(RelayDialError, match=r"pip install 'iroh-relay\[socks\]'"):
         connector(proxy=SOCKS)
+
+
+LOOPBACK = SocketAddr("127.0.0.1", 0)
 
 
 # -- a SOCKS 5 proxy (RFC 1928) in a few lines ----------------------------------------------------
@@ -112,6 +116,49 @@ async def through(
         finally:
             server.close()
             await server.wait_closed()
+
+
+class Connect:
+    """An HTTP proxy that knows CONNECT (RFC 9110 section 9.3.6) and one user."""
+
+    def __init__(self) -> None:
+        self.requests: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.requests.append(head)
+        if b"\r\nproxy-authorization: basic dxnlcjpwqhnz\r\n" not in head.lower():
+            writer.write(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+            writer.close()
+            return
+        host, _, port = head.split()[1].decode().rpartition(":")
+        theirs, ours = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(_pipe(reader, ours), _pipe(theirs, writer))
+
+
+async def test_a_relay_through_an_http_proxy() -> None:
+    """By CONNECT; the password is in standard base64, as in Rust 1.4 (RFC 7617)."""
+    certificates, proxy = SelfSigned(), Connect()
+    roots = ssl.create_default_context(cadata=certificates.chain_pem.decode())
+    config = RelayServerConfig(http_bind_addr=LOOPBACK, https_bind_addr=LOOPBACK)
+    async with RelayServer(config, certificates=certificates) as relay, asyncio.timeout(10):
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        client = RelayClient(
+            RelayConfig(url=str(relay.url)),
+            SecretKey.generate(),
+            on_datagrams=lambda *_: None,
+            proxy=f"http://user:p%40ss@127.0.0.1:{port}",
+            ssl_context=roots,
+        )
+        async with client:
+            await client.connected()
+        assert relay.https_addr is not None
+        assert proxy.requests[0].startswith(f"CONNECT {relay.https_addr} HTTP/1.1".encode())
+        assert relay.metrics.handshakes_by_key_material == 1  # of the inner TLS session
+        server.close()
+        await server.wait_closed()
 
 
 async def test_a_relay_through_socks() -> None:

@@ -306,3 +306,16 @@ async def test_address_discovery_needs_a_certificate_and_its_port() -> None:
             await RelayServer(taken, quic_certificates=made).start()
     async with RelayServer(RelayServerConfig(http_bind_addr=LOOPBACK)) as relay:
         assert relay.quic_addr is None
+
+
+async def test_address_discovery_without_a_relay() -> None:
+    """Rust's relay has the same setting and cannot start with it."""
+    config = RelayServerConfig(enable_relay=False, http_bind_addr=LOOPBACK, quic_bind_addr=LOOPBACK)
+    async with RelayServer(config, certificates=SelfSigned()) as relay:
+        assert relay.quic_addr is not None
+        assert relay.https_addr is None
+        peer = await Peer.tcp(relay)
+        peer.writer.write(b"GET /relay HTTP/1.1\r\nHost: relay\r\n\r\n")
+        async with asyncio.timeout(PATIENCE):
+            assert (await peer.reader.readline()).startswith(b"HTTP/1.1 404")
+        await peer.close()

@@ -6,8 +6,8 @@ lines of one function (asking for it, reading the socket into it, copying it to 
 connections of a listener can share one. Elsewhere (Windows) the kernel writes into it while other
 code runs, so there each connection has its own, of 16 KiB.
 
-How much is read at once is a trade, with batches of 14 kB over TLS: 32 KiB cost 24 us of CPU a frame,
-128 KiB 20 and 256 KiB 16; a ping beside a flood then takes 0.3, 0.9 and 2.0 ms (median).
+How much is read at once is a trade. Batches of 14 kB over TLS: 32 KiB cost 24 us of CPU a frame,
+128 KiB 20, 256 KiB 16; a ping beside a flood then takes 0.3, 0.9 and 2.0 ms (median).
 
 The same class knows the connections that are still in their handshake, which belong to nobody yet.
 """
