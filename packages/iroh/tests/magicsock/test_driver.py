@@ -25,6 +25,7 @@ class Connection:
         self.timeouts = 0
         self.closed: tuple | None = None
         self.pumped = 0
+        self.pressing = False
 
     def _maybe(self) -> None:
         if self.bug is not None:
@@ -38,6 +39,9 @@ class Connection:
     def transmit(self, _now) -> list:
         self.pumped += 1
         return []
+
+    def is_pressing(self, _now) -> bool:
+        return self.pressing
 
     def next_timeout(self):
         return self.due
@@ -198,6 +202,36 @@ async def test_one_write_a_turn_leaves_at_once_and_several_leave_together(host) 
     driver.pump()
     driver.push()
     assert engine.pumped == 8
+
+
+async def test_who_waits_goes_first_and_one_pump_sends_the_answer(host) -> None:
+    driver = dial(host)
+    connection = driver.connection
+    host.engine.received = Received([connection], [])
+
+    async def answer() -> int:
+        await driver.inbox.waiters.wait(("read", 0))
+        driver.push()
+        return connection.pumped
+
+    def arrive(events) -> int:
+        """Give how often it was pumped by the arrival itself."""
+        connection.pumped, connection.pending = 0, events
+        host.on_batches([Datagrams("there", b"x")])
+        return connection.pumped
+
+    answering = asyncio.create_task(answer())
+    await asyncio.sleep(0)
+    assert arrive([ev.StreamReadable(0)]) == 0
+    assert await answering == 0
+    await asyncio.sleep(0)
+    assert connection.pumped == 1  # for the arrival and the answer together
+    assert arrive([ev.StreamReadable(0)]) == 1  # nobody waits
+    connection.pressing = True
+    answering = asyncio.create_task(answer())
+    await asyncio.sleep(0)
+    assert arrive([ev.StreamReadable(0)]) == 1
+    await answering
 
 
 async def test_other_threads_are_refused(host) -> None:

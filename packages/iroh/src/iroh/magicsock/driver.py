@@ -13,6 +13,9 @@ wait for the answer) has nothing to gather: its data leaves at once, which spare
     one thing in a turn        the next turn's first write is sent at once
     a second in such a turn    it waits for the turn's end, as do all until a turn has one again
 
+Datagrams that wake somebody are followed by one pump as well, after those who woke have had their
+turn; unless an ACK is due or data wait to be sent: that leaves before.
+
 The engine does not raise; should a bug make it, the connection it happened to ends with
 INTERNAL_ERROR, so that nobody waits for ever.
 """
@@ -122,19 +125,18 @@ class ConnectionDriver:
             self._at_once = False
         self.schedule()
 
-    def arrived(self) -> None:
+    def arrived(self, now: float) -> None:
         """Datagrams came: look what they brought.
 
-        Whoever waits for it goes first, so that what he answers leaves with its acknowledgement.
+        Unless something presses, whoever waits for it goes first, so that what he answers leaves
+        with its acknowledgement.
         """
-        inbox = self.inbox
-        if self._retired or not inbox.connected:  # a handshake waits for nobody
-            self.pump()
-            return
+        connection, inbox = self.connection, self.inbox
         inbox.waiters.woken = drained = False
         try:
-            events = self.connection.events()
-            drained = bool(events) and inbox.take(events)
+            if not self._retired and not connection.is_pressing(now):
+                events = connection.events()
+                drained = bool(events) and inbox.take(events)
         except Exception:  # as in `pump`
             logger.exception(_BUG)
             self._crash()

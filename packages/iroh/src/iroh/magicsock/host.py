@@ -65,7 +65,7 @@ class EngineDriver:
         for connection in received.connections:
             driver = self._drivers.get(connection)
             if driver is not None:
-                driver.arrived()
+                driver.arrived(now)
 
     def connect(
         self,

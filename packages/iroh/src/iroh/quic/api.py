@@ -102,6 +102,10 @@ class Connection(ABC):
     def transmit(self, now: float) -> list[Datagrams]:
         """Give all that may be sent now; an empty list when nothing may."""
 
+    def is_pressing(self, now: float) -> bool:
+        """Whether something should leave before the application has its turn: data, a due ACK."""
+        return True
+
     @abstractmethod
     def next_timeout(self) -> float | None:
         """Give the time at which handle_timeout is due, None for never."""

@@ -119,6 +119,16 @@ class Connection(Commands):
             self._p.ending.fail(error, now)
             return self._p.ending.transmit(now)
 
+    def is_pressing(self, now: float) -> bool:
+        """Whether something should leave before the application has its turn: data, a due ACK."""
+        p = self._p
+        if p.stage != st.ESTABLISHED or p.datagrams.outgoing or p.streams.outlet.peek() is not None:
+            return True
+        for path in p.paths.known:  # noqa: SIM110 (asked for each datagram that comes alone)
+            if path.acks.deadline <= now:
+                return True
+        return False
+
     def next_timeout(self) -> float | None:
         """Give the time at which handle_timeout is due."""
         return self._timers.next_timeout()
