@@ -47,7 +47,8 @@ TEST = (
     "trustme>=1.2",
 )
 LINT = ("codespell>=2.4", "import-linter==2.16", "packaging>=25", "ruff==0.17.6")
-TYPES = (*TEST, "mypy==2.4.1", "nox>=2026.4")
+TRIO = ("trio>=0.30", "trio-asyncio>=0.15")
+TYPES = (*TEST, *TRIO, "mypy==2.4.1", "nox>=2026.4")
 ACME_SERVER = ("pebble", "pebble-challtestsrv")
 ACME_SERVER_VERSION = "v2.10.3"
 BENCH = ("aioquic>=1.7.2",)
@@ -152,6 +153,14 @@ def lint(session: nox.Session) -> None:
         ("python", "tools/fronts.py", "--check"),
         ("codespell",),
     )
+
+
+@nox.session
+def trio(session: nox.Session) -> None:
+    """Test iroh.trio, in processes of its own: trio-asyncio changes what asyncio is in one."""
+    install_workspace(session, *TEST, *TRIO)
+    folder = "packages/iroh/tests/trio"
+    session.run("pytest", "-c", f"{folder}/pytest.ini", folder, *session.posargs)
 
 
 @nox.session

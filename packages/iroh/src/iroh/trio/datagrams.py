@@ -1,0 +1,44 @@
+"""The trio front of `iroh.datagrams`. Written by tools/fronts.py."""
+
+from __future__ import annotations
+
+from iroh import datagrams as aio
+from iroh.trio.front import Front
+
+__all__ = ["DatagramMethods"]
+
+
+class DatagramMethods(Front):
+    """Datagrams arrive once, late, out of order or not at all; each fits into one packet."""
+
+    _aio: aio.DatagramMethods
+
+    def send_datagram(self, data: bytes) -> None:
+        """Send unreliably; never waits, and drops the oldest queued when the buffer is full.
+
+        Raises DatagramError: the peer takes none, it is too large, or the connection ended.
+        """
+        self._portal.call(self._aio.send_datagram, data)
+
+    async def send_datagram_wait(self, data: bytes) -> None:
+        """Send unreliably, waiting for buffer space instead of dropping older datagrams.
+
+        Raises as send_datagram. Cancelling it sends nothing.
+        """
+        await self._portal.wait(self._aio.send_datagram_wait, data)
+
+    async def read_datagram(self) -> bytes:
+        """Take the next datagram. Raises ConnectionLostError. Cancelling it loses none.
+
+        While nobody reads, the newest datagrams are kept, up to the transport configuration's
+        `datagram_receive_buffer_size`.
+        """
+        return await self._portal.wait(self._aio.read_datagram)
+
+    def max_datagram_size(self) -> int | None:
+        """Return the largest datagram that fits now; None when the peer takes none."""
+        return self._portal.call(self._aio.max_datagram_size)
+
+    def datagram_send_buffer_space(self) -> int:
+        """Return how many bytes can be queued before older datagrams would be dropped."""
+        return self._portal.call(self._aio.datagram_send_buffer_space)

@@ -1,0 +1,81 @@
+"""The trio front of `iroh.endpoint`. Written by tools/fronts.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from iroh import endpoint as aio
+from iroh.address_lookup import AddressLookup
+from iroh.trio.beside import EndpointBeside
+from iroh.trio.connection import Connection
+from iroh.trio.endpoint_state import EndpointState
+from iroh.trio.front import optional
+from iroh.trio.incoming import Connecting, Incoming
+from iroh_base import EndpointAddr, PublicKey, UserData
+from iroh_relay.relay_map import RelayConfig
+
+__all__ = ["Endpoint"]
+
+
+class Endpoint(EndpointBeside, EndpointState):
+    """Bind it with `Endpoint.bind`. Close it with `close`, or use `async with`."""
+
+    _aio: aio.Endpoint
+
+    async def add_external_addr(self, addr: str) -> None:
+        """Announce "ip:port", where others reach us and we cannot know it."""
+        await self._portal.wait(self._aio.add_external_addr, addr)
+
+    async def remove_external_addr(self, addr: str) -> bool:
+        """Take it back; say whether it was there."""
+        return await self._portal.wait(self._aio.remove_external_addr, addr)
+
+    async def insert_relay(self, config: RelayConfig) -> None:
+        """Use one more relay from now on."""
+        await self._portal.wait(self._aio.insert_relay, config)
+
+    async def remove_relay(self, url: str) -> bool:
+        """Stop using a relay; say whether it was in use."""
+        return await self._portal.wait(self._aio.remove_relay, url)
+
+    def add_address(self, addr: EndpointAddr) -> None:
+        """Remember a peer's address: `connect` with its id alone finds it."""
+        self._portal.call(self._aio.add_address, addr)
+
+    def add_address_lookup(self, service: AddressLookup) -> None:
+        """Add a lookup service; it is told our address at once. Raises EndpointClosedError."""
+        self._portal.call(self._aio.add_address_lookup, service)
+
+    def set_user_data(self, text: str | UserData | None) -> None:
+        """Publish this text beside our addresses, at most 245 bytes; None takes it back."""
+        self._portal.call(self._aio.set_user_data, text)
+
+    async def connect(self, addr: EndpointAddr | PublicKey, alpn: bytes) -> Connection:
+        """Dial an endpoint by its id, or by an address, and agree on the ALPN.
+
+        Every known address is tried at once, and those that a lookup finds meanwhile; the first
+        answer wins. Raises ConnectError (LookupFailedError, ConnectTimeoutError after 30 s of
+        silence, EndpointClosedError). Cancelling it abandons the dial.
+        """
+        return Connection(self._portal, await self._portal.wait(self._aio.connect, addr, alpn))
+
+    async def connect_pending(self, addr: EndpointAddr | PublicKey, alpn: bytes) -> Connecting:
+        """Start dialling: find an address and send the first packet. See `connect`."""
+        return Connecting(
+            self._portal, await self._portal.wait(self._aio.connect_pending, addr, alpn)
+        )
+
+    def set_alpns(self, alpns: Sequence[bytes]) -> None:
+        """Accept these application protocols from now on, the preferred first; none refuses."""
+        self._portal.call(self._aio.set_alpns, alpns)
+
+    async def accept_next(self) -> Incoming | None:
+        """Take the next connection attempt; None once the endpoint is closed.
+
+        Cancelling it loses no attempt.
+        """
+        return optional(Incoming, self._portal, await self._portal.wait(self._aio.accept_next))
+
+    def is_closed(self) -> bool:
+        """Say whether close has finished."""
+        return self._portal.call(self._aio.is_closed)

@@ -1,0 +1,88 @@
+"""The trio front of `iroh.incoming`. Written by tools/fronts.py."""
+
+from __future__ import annotations
+
+from iroh import incoming as aio
+from iroh.incoming import IncomingAddr, IncomingLocalAddr
+from iroh.trio.beside import HandshakeBeside
+from iroh.trio.connection import Connection
+from iroh_base import PublicKey
+
+__all__ = ["Accepting", "Connecting", "Incoming"]
+
+
+class Incoming(HandshakeBeside):
+    """A connection attempt. Exactly one of accept, refuse, retry and ignore ends it.
+
+    An attempt that is dropped undecided is refused."""
+
+    _aio: aio.Incoming
+
+    async def accept(self) -> Accepting:
+        """Answer the handshake, for the ALPNs the endpoint has now.
+
+        Raises ConsumedError when it was decided on before, EndpointClosedError.
+        """
+        return Accepting(self._portal, await self._portal.wait(self._aio.accept))
+
+    async def refuse(self) -> None:
+        """Turn it down: the dialler's connect fails with CONNECTION_REFUSED."""
+        await self._portal.wait(self._aio.refuse)
+
+    async def retry(self) -> None:
+        """Make the dialler prove its address first. Raises ConsumedError if it already has."""
+        await self._portal.wait(self._aio.retry)
+
+    async def ignore(self) -> None:
+        """Forget it without an answer: the dialler times out."""
+        await self._portal.wait(self._aio.ignore)
+
+    async def remote_addr(self) -> IncomingAddr:
+        """Return where it comes from."""
+        return await self._portal.wait(self._aio.remote_addr)
+
+    async def local_addr(self) -> IncomingLocalAddr:
+        """Return where it arrived."""
+        return await self._portal.wait(self._aio.local_addr)
+
+    async def remote_addr_validated(self) -> bool:
+        """Say whether the dialler has proven its address by answering a Retry."""
+        return await self._portal.wait(self._aio.remote_addr_validated)
+
+
+class Accepting(HandshakeBeside):
+    """The server's side of a handshake under way."""
+
+    _aio: aio.Accepting
+
+    async def alpn(self) -> bytes:
+        """Wait for the application protocol to be settled. Raises ConnectError.
+
+        Cancelling it is harmless.
+        """
+        return await self._portal.wait(self._aio.alpn)
+
+    async def connect(self) -> Connection:
+        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt."""
+        return Connection(self._portal, await self._portal.wait(self._aio.connect))
+
+
+class Connecting(HandshakeBeside):
+    """The client's side of a handshake under way, from `Endpoint.connect_pending`."""
+
+    _aio: aio.Connecting
+
+    async def alpn(self) -> bytes:
+        """Wait for the application protocol to be settled. Raises ConnectError.
+
+        Cancelling it is harmless.
+        """
+        return await self._portal.wait(self._aio.alpn)
+
+    async def connect(self) -> Connection:
+        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt."""
+        return Connection(self._portal, await self._portal.wait(self._aio.connect))
+
+    async def remote_id(self) -> PublicKey:
+        """Return the EndpointId that is being dialled."""
+        return await self._portal.wait(self._aio.remote_id)

@@ -1,0 +1,131 @@
+"""The trio front of `iroh.streams`. Written by tools/fronts.py."""
+
+from __future__ import annotations
+
+from iroh import streams as aio
+from iroh.streams import _CHUNK
+from iroh.trio.beside import RecvBeside, SendBeside
+
+__all__ = ["RecvStream", "SendStream"]
+
+
+class SendStream(SendBeside):
+    """The sending half. Create it with `Connection.open_uni` or `open_bi`."""
+
+    _aio: aio.SendStream
+
+    @property
+    def stream_id(self) -> int:
+        """The QUIC stream id (RFC 9000 section 2.1)."""
+        return self._aio.stream_id
+
+    async def write(self, buf: bytes) -> int:
+        """Queue a first part of `buf`, at least one byte, and return its length.
+
+        Takes any bytes-like object, and keeps no reference to one that may change. Waits while the
+        send buffer is full. Cancelling it writes nothing. Raises StreamStoppedError,
+        StreamClosedError, StreamLostError.
+        """
+        return await self._portal.wait(self._aio.write, buf)
+
+    async def write_all(self, buf: bytes) -> None:
+        """Queue all of `buf`, waiting whenever the send buffer is full.
+
+        Returning does not mean that the peer has it: see `stopped`. Cancelling leaves an unknown
+        first part written. Raises as `write`.
+        """
+        await self._portal.wait(self._aio.write_all, buf)
+
+    async def finish(self) -> None:
+        """Say that nothing more comes. Returns at once; `stopped` waits for the peer to have all.
+
+        Raises StreamConsumedError when the stream is finished or reset already.
+        """
+        await self._portal.wait(self._aio.finish)
+
+    async def reset(self, error_code: int = 0) -> None:
+        """Abandon the stream: the peer's reads raise StreamResetError(error_code).
+
+        Also after `finish`, as long as the peer has not acknowledged everything. Raises
+        StreamConsumedError after that, and when the stream is reset already.
+        """
+        await self._portal.wait(self._aio.reset, error_code)
+
+    async def stopped(self) -> int | None:
+        """Wait until the peer has acknowledged everything (None) or stopped it (its code).
+
+        None at once for a stream that we have reset. Raises StreamLostError when the connection
+        ends first. Cancelling it is harmless.
+        """
+        return await self._portal.wait(self._aio.stopped)
+
+    async def set_priority(self, p: int) -> None:
+        """Send streams of a higher priority first; all start at 0.
+
+        Raises StreamConsumedError when everything is sent and acknowledged, or reset.
+        """
+        await self._portal.wait(self._aio.set_priority, p)
+
+    async def priority(self) -> int:
+        """Return the stream's priority."""
+        return await self._portal.wait(self._aio.priority)
+
+    async def id(self) -> str:
+        """Return the stream's name, like "client bidirectional stream 0"."""
+        return await self._portal.wait(self._aio.id)
+
+
+class RecvStream(RecvBeside):
+    """The receiving half. It comes with `Connection.accept_uni`, `accept_bi` or `open_bi`."""
+
+    _aio: aio.RecvStream
+
+    @property
+    def stream_id(self) -> int:
+        """The QUIC stream id (RFC 9000 section 2.1)."""
+        return self._aio.stream_id
+
+    async def read(self, size_limit: int = _CHUNK) -> bytes:
+        """Return the next bytes, at most `size_limit`; b"" at the end of the stream.
+
+        Also b"" after `stop`. Cancelling it loses nothing. Raises StreamResetError,
+        StreamLostError.
+        """
+        return await self._portal.wait(self._aio.read, size_limit)
+
+    async def read_exact(self, size: int) -> bytes:
+        """Return exactly `size` bytes.
+
+        Raises FinishedEarlyError (its `partial` holds what came) when the stream ends before, and
+        as `read`. Cancelling it loses what was read so far.
+        """
+        return await self._portal.wait(self._aio.read_exact, size)
+
+    async def read_to_end(self, size_limit: int) -> bytes:
+        """Return everything up to the end of the stream.
+
+        Raises ReadTooLongError beyond `size_limit` bytes, and stops the stream then, and as
+        `read`. Cancelling it loses what was read so far.
+        """
+        return await self._portal.wait(self._aio.read_to_end, size_limit)
+
+    async def bytes_read(self) -> int:
+        """Return how many bytes were read so far."""
+        return await self._portal.wait(self._aio.bytes_read)
+
+    async def stop(self, error_code: int = 0) -> None:
+        """Tell the peer that nothing more will be read. Raises StreamConsumedError at the end."""
+        await self._portal.wait(self._aio.stop, error_code)
+
+    async def received_reset(self) -> int | None:
+        """Wait for the end of the stream: the peer's reset code, None if there is none.
+
+        None once everything was read, or after `stop`. Takes no data off the stream, so somebody
+        has to read it for the end to come; `read` may run at the same time. Raises
+        StreamLostError. Cancelling it is harmless.
+        """
+        return await self._portal.wait(self._aio.received_reset)
+
+    async def id(self) -> str:
+        """Return the stream's name, like "client bidirectional stream 0"."""
+        return await self._portal.wait(self._aio.id)
