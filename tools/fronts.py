@@ -317,7 +317,7 @@ def formatted(text: str, path: Path) -> str:
     ):
         done = subprocess.run([*ruff, *command], input=text, capture_output=True, text=True)
         if done.returncode:
-            raise SystemExit(f"ruff cannot read what is to be {name}:\n{done.stderr}{text}")
+            raise SystemExit(f"ruff cannot write {name}:\n{done.stderr}")
         text = done.stdout
     return text
 
