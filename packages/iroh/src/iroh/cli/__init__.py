@@ -21,7 +21,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from iroh.cli.program import run
 
     parser = build_parser()
-    options = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    passed_on: list[str] = []
+    if given and given[0] in ("relay", "dns"):  # all that follows is the server's
+        given, passed_on = given[:1], given[1:]
+    options = parser.parse_args(given)
+    options.arguments = passed_on
     if options.command is None:
         parser.print_help(sys.stderr)
         return 2

@@ -24,7 +24,7 @@ __all__ = [
 
 PRESETS = ("n0", "minimal")
 RELAY_MODES = ("default", "staging", "disabled")
-LOOKUPS = ("n0", "none")
+LOOKUPS = ("n0", "dht", "mdns", "none")
 
 
 def add_output(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
@@ -79,7 +79,13 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         const="disabled",
         help="the same as --relay-mode disabled: works without internet, on direct addresses",
     )
-    add("--lookup", choices=LOOKUPS, help="where ids are published and looked up")
+    add(
+        "--lookup",
+        action="append",
+        choices=LOOKUPS,
+        help="where ids are published and looked up instead of the preset's: n0's servers, the "
+        "Mainline DHT, the local network (mdns), nowhere; may be repeated",
+    )
     add("--dns-origin", metavar="ZONE", help="look ids up in this DNS zone instead of n0's")
     add("--pkarr", metavar="URL", help="publish to (and look up at) this pkarr server")
     add("--nameserver", action="append", metavar="IP:PORT", help="ask it for every name")

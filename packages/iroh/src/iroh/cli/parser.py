@@ -35,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-V", "--version", action="version", version=f"iroh {__version__}")
     options.add_output(parser, top=True)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    for add in (_add_id, _add_ticket, _add_listen, _add_connect, _add_send, _add_recv, _add_ping):
+    pipes = (_add_listen, _add_connect, _add_send, _add_recv)
+    for add in (_add_id, _add_ticket, *pipes, _add_ping, _add_doctor, _add_rest):
         add(commands)
     return parser
 
@@ -173,3 +174,29 @@ def _add_ping(commands: Any) -> None:
     add("-i", "--interval", type=options.seconds, default=1.0, metavar="S", help="default 1")
     add("--until-direct", action="store_true", help="stop once the path is direct")
     options.add_network(parser)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _command(
+        commands, "doctor", "doctor:run", "say what the network lets us do, and what to do about it"
+    )
+    parser.add_argument(
+        "peer", nargs="?", type=options.target, metavar="TICKET|ID", help="and why not direct to it"
+    )
+    parser.add_argument(
+        "--watch",
+        type=options.seconds,
+        default=10.0,
+        metavar="S",
+        help="wait so long for the path to the peer to become direct (default 10)",
+    )
+    options.add_network(parser)
+
+
+def _add_rest(commands: Any) -> None:
+    for name, server in (("relay", "iroh-relay"), ("dns", "iroh-dns-server")):
+        text = f"run the program {server}, with all arguments that follow"
+        parser = _command(commands, name, "servers:run", text)
+        parser.set_defaults(server=server)
+    parser = _command(commands, "completion", "completion:run", "print a shell's completion")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))

@@ -145,10 +145,10 @@ class _Pinger:
             self.conn.close(0, b"bye!")
 
 
-def path_text(paths: list[PathSnapshot]) -> str:
+def path_text(paths: list[PathSnapshot], *, any_path: bool = False) -> str:
     """Say which path carries the data: "direct 192.0.2.1:4433", "relay https://..."; "" if none."""
     for path in paths:
-        if path.is_selected:
+        if path.is_selected or any_path:
             kind = "relay" if path.is_relay else "custom" if path.is_custom else "direct"
             return f"{kind} {path.remote_addr}"
     return ""

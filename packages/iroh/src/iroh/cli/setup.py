@@ -63,15 +63,25 @@ def _set_relays(builder: EndpointBuilder, options: argparse.Namespace) -> None:
 
 
 def _set_lookup(builder: EndpointBuilder, options: argparse.Namespace) -> None:
-    from iroh.address_lookup import DnsAddressLookup, PkarrPublisher, PkarrResolver
+    from iroh.address_lookup import (
+        DhtAddressLookup,
+        DnsAddressLookup,
+        MdnsAddressLookup,
+        PkarrPublisher,
+        PkarrResolver,
+    )
     from iroh.resolver import DnsResolver
 
-    own = options.pkarr is not None or options.dns_origin is not None
-    if own or options.lookup == "none":
+    if options.lookup or options.pkarr is not None or options.dns_origin is not None:
         builder.clear_address_lookup()
-    elif options.lookup == "n0" and options.preset != "n0":
-        for service in (PkarrPublisher.n0(), PkarrResolver.n0(), DnsAddressLookup.n0()):
-            builder.address_lookup(service)
+    for name in options.lookup or ():
+        if name == "n0":
+            for service in (PkarrPublisher.n0(), PkarrResolver.n0(), DnsAddressLookup.n0()):
+                builder.address_lookup(service)
+        elif name == "dht":
+            builder.address_lookup(DhtAddressLookup())
+        elif name == "mdns":
+            builder.address_lookup(MdnsAddressLookup())
     if options.pkarr is not None:
         builder.address_lookup(PkarrPublisher(options.pkarr))
         builder.address_lookup(PkarrResolver(options.pkarr))
