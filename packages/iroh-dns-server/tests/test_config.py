@@ -143,7 +143,9 @@ def test_what_may_be_left_out() -> None:
          "https.letsencrypt_contact: is missing", "e-mail"),
         ("[http]\nport = 8080\n", '[https]\nport = 1\ncert_mode = "lets_encrypt"\ndomains = ["a"]\n'
          'letsencrypt_contact = "me@example.org"\n', "http: the section is missing", "port 80"),
-        ("[http]", "[mainline]\nenabled = true\n[http]", "mainline:", "enabled = false"),
+        ("[http]", "[mainline]\n[http]", "mainline.enabled: is missing", ""),
+        ("[http]", '[mainline]\nenabled = true\nbootstrap = ["x"]\n[http]',
+         "mainline.bootstrap: 'x' is no host:port", ""),
         ("[http]", "[metrics]\ndisabled = 0\n[http]", "metrics.disabled: expected true or", ""),
         ("[http]", '[metrics]\nbind_addr = "[::]"\n[http]', "metrics.bind_addr:", "9117"),
         ("a. b. 0 1 2 3 4", "a. b.", "dns.default_soa:", "hostmaster"),

@@ -11,12 +11,15 @@ import sys
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from iroh_base.mainline import DEFAULT_BOOTSTRAP
+
 __all__ = [
     "CertMode",
     "Config",
     "DnsConfig",
     "HttpConfig",
     "HttpsConfig",
+    "MainlineConfig",
     "MetricsConfig",
     "PostgresConfig",
     "RateLimit",
@@ -147,6 +150,14 @@ class PostgresConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MainlineConfig:
+    """`[mainline]`: looking for keys without a packet here in the BitTorrent DHT."""
+
+    bootstrap: tuple[str, ...] = DEFAULT_BOOTSTRAP
+    """"host:port" of nodes to begin at."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything a `DnsServer` needs to know."""
 
@@ -156,6 +167,8 @@ class Config:
     zone_store: StoreConfig = StoreConfig()
     postgres: PostgresConfig | None = None
     """None: sqlite in `data_dir`."""
+    mainline: MainlineConfig | None = None
+    """None: a key without a packet here does not exist."""
     metrics: MetricsConfig | None = None
     """None: no metrics page, so that servers in one process or test never share a port. The program
     and a file without `[metrics]` mean `MetricsConfig()`."""

@@ -23,6 +23,7 @@ from iroh_dns_server.config import (
     DnsConfig,
     HttpConfig,
     HttpsConfig,
+    MainlineConfig,
     MetricsConfig,
     PostgresConfig,
     RateLimit,
@@ -53,9 +54,6 @@ __all__ = ["check_config", "load_config", "parse_config", "parse_duration", "rea
 
 VARIABLES: Final = "IROH_DNS__"
 """How environment variables begin that override a key."""
-_LATER: Final = {
-    "mainline": "this version does not ask the mainline DHT yet: remove it, or set enabled = false",
-}
 _T = TypeVar("_T")
 Environment = Mapping[str, str]
 
@@ -193,12 +191,9 @@ def _read(whole: _Section) -> Config:
         "postgres",
         "pkarr_put_rate_limit",
         "data_dir",
-        *_LATER,
+        "mainline",
     )
     whole.only(known)
-    for name, why in _LATER.items():
-        if name in whole and whole.section(name).table.get("enabled") is not False:
-            whole.complain(name, why)
     if "http" not in whole and "https" not in whole:
         whole.complain("http", "the section is missing: add [http] with a port, or [https]")
     if "dns" not in whole:
@@ -214,6 +209,7 @@ def _read(whole: _Section) -> Config:
         dns=_dns(whole.section("dns")) if _usable(whole, "dns") else DnsConfig(),
         zone_store=_store(whole.section("zone_store")),
         postgres=_postgres(whole.section("postgres")) if _usable(whole, "postgres") else None,
+        mainline=_mainline(whole.section("mainline")) if _usable(whole, "mainline") else None,
         metrics=_metrics(whole.section("metrics")) if "metrics" in whole else MetricsConfig(),
         pkarr_put_rate_limit=RateLimit(whole.get("pkarr_put_rate_limit", modes, "simple")),
         data_dir=whole.get("data_dir", directory, None),
@@ -315,6 +311,21 @@ def _store(section: _Section) -> StoreConfig:
     most = section.get("max_packets", integer(1, 2**53), default.max_packets)
     seconds = {name: section.get(name, duration, getattr(default, name)) for name in times}
     return StoreConfig(max_batch_size=size, max_packets=most, **seconds)
+
+
+def _mainline(section: _Section) -> MainlineConfig | None:
+    section.only(("enabled", "bootstrap"))
+    enabled = section.need("enabled", boolean, False)
+    bootstrap = section.get("bootstrap", _bootstrap, MainlineConfig().bootstrap)
+    return MainlineConfig(bootstrap=bootstrap) if enabled else None
+
+
+def _bootstrap(value: Any, path: str) -> tuple[str, ...]:
+    for host in (written := texts(value, path)):
+        name, _, port = host.rpartition(":")
+        if not (name and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+            raise ConfigError(f"{path}: {host!r} is no host:port")
+    return written
 
 
 def _postgres(section: _Section) -> PostgresConfig:

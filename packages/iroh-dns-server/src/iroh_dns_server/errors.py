@@ -4,6 +4,7 @@ DnsServerError (IrohError)
  +- ConfigError   INVALID_INPUT   a configuration key that is wrong, with its path
  +- CertificateError  INVALID_INPUT  a certificate or its key that cannot be used
  +- BindError     BIND            an address that cannot be listened on
+ +- DhtUnavailableError  INTERNAL  the DHT has not answered in time
  +- StoreError    INTERNAL        the packet store cannot be opened, read or written
      +- StoreBusyError            its queue is full: try again later
      +- StoreUnavailableError     its database is away: try again later
@@ -17,6 +18,7 @@ __all__ = [
     "BindError",
     "CertificateError",
     "ConfigError",
+    "DhtUnavailableError",
     "DnsServerError",
     "StoreBusyError",
     "StoreError",
@@ -47,6 +49,10 @@ class BindError(DnsServerError, OSError):
 
     def __str__(self) -> str:
         return self.message()
+
+
+class DhtUnavailableError(DnsServerError):
+    """The DHT has not answered in time, or too much is asked: the question is open."""
 
 
 class StoreError(DnsServerError):

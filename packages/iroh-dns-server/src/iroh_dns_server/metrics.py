@@ -35,7 +35,7 @@ class Metrics:
         "store_packets_updated": "Packets that replaced an older one.",
         "store_packets_expired": "Packets removed because of their age.",
         "cache_zones": "Decoded zones in memory.",
-        "cache_zones_dht": "Zones from the mainline DHT; always 0 in this version.",
+        "cache_zones_dht": "Packets from the mainline DHT in memory.",
         # Ours:
         "dns_requests_tcp": "DNS requests over TCP that were answered.",
         "dns_dropped": "Requests that deserve no answer: too short, a response, port 0.",

@@ -13,7 +13,7 @@ from iroh_base.addr import SocketAddr
 from iroh_dns_server.certs import CertFiles, Certificates, SelfSigned
 from iroh_dns_server.config import CertMode, Config, HttpConfig, HttpsConfig, default_data_dir
 from iroh_dns_server.dns import Authority, DnsService, TcpServer, UdpServer, ZoneCache
-from iroh_dns_server.errors import DnsServerError
+from iroh_dns_server.errors import BindError, DnsServerError
 from iroh_dns_server.expiry import Expiry
 from iroh_dns_server.http import HttpServer, RateLimiter, Routes, make_app
 from iroh_dns_server.http.doh import DohHandlers
@@ -25,6 +25,7 @@ from iroh_dns_server.store import PacketStore, SharedStore, SqliteStore
 
 if TYPE_CHECKING:
     from iroh_dns_server.http.http2 import Http2
+    from iroh_dns_server.mainline import MainlineFallback
 
 __all__ = ["DnsServer"]
 
@@ -142,7 +143,7 @@ class DnsServer:
     async def _start(self) -> None:
         store = await self._open_store()
         self._stack.push_async_callback(store.close)
-        zones = ZoneCache(store, self.metrics)
+        zones = ZoneCache(store, self.metrics, fallback=await self._start_mainline())
         if isinstance(store, SharedStore):
             store.watch(zones)
         self._service = DnsService(self._authority, zones, self.metrics)
@@ -161,6 +162,19 @@ class DnsServer:
         )
         task = asyncio.get_running_loop().create_task(expiry.run(), name="iroh-dns-expiry")
         self._stack.push_async_callback(_cancel, task)
+
+    async def _start_mainline(self) -> "MainlineFallback | None":
+        if self.config.mainline is None:
+            return None
+        from iroh_dns_server.mainline import MainlineFallback  # only who wants it needs it
+
+        fallback = MainlineFallback(self.config.mainline.bootstrap)
+        self._stack.push_async_callback(fallback.close)
+        try:
+            await fallback.start()
+        except OSError as error:
+            raise BindError(f"no UDP socket for the mainline DHT: {error}") from error
+        return fallback
 
     async def _open_store(self) -> PacketStore:
         if self._store is not None:

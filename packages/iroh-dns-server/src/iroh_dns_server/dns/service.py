@@ -27,7 +27,7 @@ from iroh_dns_server.dns.wire import (
 )
 from iroh_dns_server.dns.zone import Zone
 from iroh_dns_server.dns.zones import ZoneCache
-from iroh_dns_server.errors import StoreError
+from iroh_dns_server.errors import DhtUnavailableError, DnsServerError, StoreError
 from iroh_dns_server.metrics import Metrics
 
 __all__ = ["DnsService", "Pending"]
@@ -103,16 +103,16 @@ class DnsService:
         return pending if zone is None else self._from_zone(pending, zone)
 
     async def finish(self, pending: Pending) -> bytes:
-        """The answer to a request that needed the store; SERVFAIL if the store fails."""
+        """The answer to a request that needed the store; SERVFAIL if the store or the DHT fails."""
         try:
             zone = await self._zones.load(pending.question.public_key)
-        except StoreError as error:
+        except (StoreError, DhtUnavailableError) as error:
             return self._failed(pending, error)
         return self._from_zone(pending, zone)
 
-    def _failed(self, pending: Pending, error: StoreError) -> bytes:
+    def _failed(self, pending: Pending, error: DnsServerError) -> bytes:
         logger.debug("a DNS lookup failed: %s", error)  # the store tells the operator
-        self._metrics.store_errors += 1
+        self._metrics.store_errors += isinstance(error, StoreError)
         failure = Answer(SERVFAIL, authoritative=False)
         return self._render(pending.query, failure, pending.udp, pending.https)
 

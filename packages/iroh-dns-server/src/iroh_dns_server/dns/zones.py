@@ -7,11 +7,15 @@ remembered: the store answers that as fast as a cache would.
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from iroh_base.encoding import z32_encode
 from iroh_dns_server.dns.zone import Zone
 from iroh_dns_server.metrics import Metrics
 from iroh_dns_server.store.base import DNS_OFFSET, LocalStore, PacketStore
+
+if TYPE_CHECKING:
+    from iroh_dns_server.mainline import MainlineFallback
 
 __all__ = ["DEFAULT_BUDGET", "ZoneCache"]
 
@@ -23,11 +27,17 @@ class ZoneCache:
     """The zones of the packets in `store`."""
 
     def __init__(
-        self, store: PacketStore, metrics: Metrics, *, budget: int = DEFAULT_BUDGET
+        self,
+        store: PacketStore,
+        metrics: Metrics,
+        *,
+        budget: int = DEFAULT_BUDGET,
+        fallback: "MainlineFallback | None" = None,
     ) -> None:
         self._store = store
-        self.local = store if isinstance(store, LocalStore) else None
-        """The store, if zones can be loaded from it without waiting."""
+        self._fallback = fallback
+        self.local = store if isinstance(store, LocalStore) and fallback is None else None
+        """The store, if zones can be loaded from it without waiting, and from nowhere else."""
         self._metrics = metrics
         self._budget = budget
         self._zones: OrderedDict[bytes, Zone] = OrderedDict()
@@ -43,15 +53,17 @@ class ZoneCache:
         return zone
 
     async def load(self, public_key: bytes) -> Zone | None:
-        """The zone from memory or from the store; None if the key has no packet.
+        """The zone from memory, the store or the fallback; None if the key has no packet.
 
-        Raises `StoreError`. Safe to cancel.
+        Raises `StoreError`, `DhtUnavailableError`. Safe to cancel.
         """
         zone = self.peek(public_key)
         if zone is not None:
             return zone
         changes = self._changes
         payload = await self._store.get(public_key)
+        if payload is None and self._fallback is not None:
+            return await self._elsewhere(self._fallback, public_key)
         return self._decode(public_key, payload, changes)
 
     def read(self, store: LocalStore, public_key: bytes) -> Zone | None:
@@ -68,6 +80,16 @@ class ZoneCache:
             self._insert(public_key, zone)
         else:
             zone.alive = False
+        return zone
+
+    async def _elsewhere(self, fallback: "MainlineFallback", public_key: bytes) -> Zone | None:
+        """The zone of a packet that is not ours; not kept, for the fallback keeps its packets."""
+        message = await fallback.find(public_key)
+        self._metrics.cache_zones_dht = len(fallback)
+        if message is None:
+            return None
+        zone = Zone.from_packet(z32_encode(public_key), message)
+        zone.alive = False  # no answer is kept for longer than the packet
         return zone
 
     def drop(self, public_keys: Iterable[bytes]) -> None:
