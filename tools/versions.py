@@ -89,8 +89,9 @@ def check_package(package: Package, others: dict[str, Package]) -> Iterator[str]
             yield f"declares the sibling {sibling}, which is not in packages/"
         elif others[sibling].module not in package.imported:
             yield f"declares the sibling {sibling} and never imports it"
+    declared = {*package.siblings, *(Requirement(text).name for text in package.written)}
     for other in others.values():
-        if other.module in package.imported and other.name not in package.siblings:
+        if other.module in package.imported and other.name not in declared:
             yield f"imports {other.module} without declaring the sibling {other.name}"
     for text in package.written:
         yield from check_requirement(Requirement(text), others)

@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import os
-from ipaddress import IPv4Address
 
 import pytest
 
@@ -15,46 +14,30 @@ from iroh import (
     LookupFailedError,
     RelayMode,
     SecretKey,
-    presets,
 )
 from iroh.address_lookup import PkarrPublisher, PkarrResolver
 from iroh.protocols import ECHO_ALPN, Echo
+from iroh.testing.local_servers import ORIGIN, LocalServers
 from iroh_base import AddrFilter, SocketAddr
-from iroh_dns_server.config import Config, DnsConfig, HttpConfig, RateLimit
 from iroh_dns_server.server import DnsServer
 from iroh_relay.server import RelayServer
 from iroh_relay.server.config import RelayServerConfig
 
-ORIGIN = "test.example."
-LOOPBACK = IPv4Address("127.0.0.1")
+
+@pytest.fixture
+async def servers():
+    async with LocalServers() as servers:
+        yield servers
 
 
 @pytest.fixture
-async def relay():
-    config = RelayServerConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))
-    async with RelayServer(config) as server:
-        yield server
+def relay(servers):
+    return servers.relay
 
 
 @pytest.fixture
-async def dns(tmp_path):
-    config = Config(
-        data_dir=tmp_path,
-        pkarr_put_rate_limit=RateLimit.DISABLED,
-        http=HttpConfig(port=0, bind_addr=LOOPBACK),
-        dns=DnsConfig(port=0, bind_addr=LOOPBACK, origins=(ORIGIN, ".")),
-    )
-    async with DnsServer(config) as server:
-        yield server
-
-
-def self_hosted(relay: RelayServer, dns: DnsServer) -> presets.SelfHosted:
-    return presets.SelfHosted(
-        [str(relay.http_url)],
-        pkarr=f"http://{dns.http_addr}/pkarr",
-        dns_origin=ORIGIN,
-        nameservers=[str(dns.dns_addr)],
-    )
+def dns(servers):
+    return servers.dns
 
 
 async def published(dns: DnsServer, endpoint: Endpoint) -> list[str]:
@@ -85,8 +68,8 @@ def selected(conn):
     return path
 
 
-async def test_dial_by_id_alone(bind, relay, dns) -> None:
-    preset = self_hosted(relay, dns)
+async def test_dial_by_id_alone(bind, servers, relay, dns) -> None:
+    preset = servers.preset
     server = await bind(preset=preset, protocols={ECHO_ALPN: Echo()})
     client = await bind(preset=preset)
     await server.online()

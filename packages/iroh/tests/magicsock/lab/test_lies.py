@@ -6,9 +6,9 @@ import random
 from iroh.magicsock.mapped import RelayPathAddr
 from iroh.quic.datagrams import Datagrams
 from iroh.quic.nat_probes import BURST, RATE
+from iroh.testing import run_in_virtual_time as run
 from iroh_base import SecretKey, SocketAddr
 
-from .loop import run
 from .node import Flow, become_direct, becomes, meet, pair
 
 VICTIM = "192.0.2.99"

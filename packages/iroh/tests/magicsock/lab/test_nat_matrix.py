@@ -8,7 +8,8 @@ import asyncio
 
 import pytest
 
-from .loop import run
+from iroh.testing import run_in_virtual_time as run
+
 from .node import Flow, become_direct, is_direct, meet, pair
 
 KINDS = ("none", "full", "addr", "port", "sym")

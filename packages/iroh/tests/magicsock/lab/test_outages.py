@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from .loop import run
+from iroh.testing import run_in_virtual_time as run
+
 from .node import Flow, become_direct, becomes, is_direct, meet, pair
 
 Script = Callable[..., Awaitable[None]]

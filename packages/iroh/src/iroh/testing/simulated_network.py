@@ -1,23 +1,28 @@
-"""The internet of the lab: hosts behind NATs, and one relay.
+"""An internet in memory: hosts behind NATs of every kind, and one relay.
 
-host --(its NAT: mapping out)--> the internet --(the other's NAT: mapping and filter in)--> host
+    host --(its NAT: mapping out)--> the internet --(the other's NAT: mapping and filter in)--> host
 
-kind     mapping                        lets in
--------  -----------------------------  ------------------------------------------
-none     no NAT: a public address       anything
-full     one port for all               anything
-addr     one port for all               from hosts that were sent to
-port     one port for all               from addresses and ports that were sent to
-sym      a port for each destination    the same
+kind (RFC 4787, RFC 3489)  mapping                        lets in
+-------------------------  -----------------------------  ----------------------------------
+none                       no NAT: a public address       anything
+full-cone                  one port for all               anything
+address-restricted         one port for all               from hosts that were sent to
+port-restricted            one port for all               from addresses and ports sent to
+symmetric                  a port for each destination    the same
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from iroh.quic.datagrams import Datagrams
-from iroh_base import SocketAddr
+from iroh_base import InvalidInputError, SocketAddr
+
+__all__ = ["Nat", "NatKind", "SimulatedNetwork"]
+
+NatKind = Literal["none", "full-cone", "address-restricted", "port-restricted", "symmetric"]
 
 DELAY = 0.010
 """Seconds from host to host."""
@@ -32,16 +37,22 @@ QAD = SocketAddr("198.51.100.1", 7842)
 class Nat:
     """One host's NAT."""
 
-    kind: str
+    kind: NatKind
     public_ip: str
     host: SocketAddr
     ports: dict[SocketAddr | None, int] = field(default_factory=dict)
     sent_to: dict[int, set[SocketAddr]] = field(default_factory=dict)
     first_port: int = 40_000
 
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(NatKind):
+            kinds = ", ".join(get_args(NatKind))
+            raise InvalidInputError(f"{self.kind!r} is no kind of NAT: {kinds}")
+
     @property
     def is_symmetric(self) -> bool:
-        return self.kind == "sym"
+        """Whether each destination sees another port."""
+        return self.kind == "symmetric"
 
     def outward(self, destination: SocketAddr) -> SocketAddr:
         """Give the source address that a destination sees, and note that it was sent to."""
@@ -55,14 +66,15 @@ class Nat:
         return SocketAddr(self.public_ip, port)
 
     def lets_in(self, port: int, source: SocketAddr) -> bool:
+        """Say whether something from `source` passes to a port of the public address."""
         if self.kind == "none":
             return port == self.host.port
         known = self.sent_to.get(port)
         if known is None:
             return False
-        if self.kind == "full":
+        if self.kind == "full-cone":
             return True
-        if self.kind == "addr":
+        if self.kind == "address-restricted":
             return any(source.ip == other.ip for other in known)
         return source in known
 
@@ -73,8 +85,12 @@ class Nat:
         self.sent_to.clear()
 
 
-class Fabric:
-    """Carries datagrams. `fates` counts what became of them."""
+class SimulatedNetwork:
+    """Carries datagrams on the running loop, best one with virtual time.
+
+    What you may change at any moment: `down`, `no_udp`, `relay_is_down`, and each NAT's `forget`.
+    `fates` counts what became of the datagrams.
+    """
 
     def __init__(self) -> None:
         self.fates: Counter[str] = Counter()
@@ -93,12 +109,14 @@ class Fabric:
         self._loop = asyncio.get_running_loop()
 
     def attach(self, nat: Nat, deliver: Callable[[Datagrams], None]) -> None:
+        """Put a host behind a NAT."""
         self._nats[nat.public_ip] = nat
         self._hosts[nat.public_ip] = deliver
 
     def attach_relayed(
         self, endpoint: bytes, public_ip: str, deliver: Callable[[bytes, Datagrams], None]
     ) -> None:
+        """Connect an endpoint's host to the relay."""
         self._relayed[endpoint] = (public_ip, deliver)
 
     def send(self, nat: Nat, batch: Datagrams) -> None:
