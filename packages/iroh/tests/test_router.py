@@ -2,8 +2,17 @@ import asyncio
 
 import pytest
 
-from iroh import ConnectionLostError, Endpoint, ProtocolCreator, ProtocolHandler, Router
+from iroh import (
+    ConnectError,
+    ConnectionLostError,
+    Endpoint,
+    IncomingFilterOutcome,
+    ProtocolCreator,
+    ProtocolHandler,
+    Router,
+)
 from iroh.protocols import ECHO_ALPN, Echo
+from iroh_base import InvalidInputError
 
 
 class Goodbye(ProtocolHandler):
@@ -238,3 +247,89 @@ async def test_a_router_on_a_loop_that_is_not_the_endpoints_says_so(bind, caplog
     await asyncio.to_thread(asyncio.run, elsewhere())
     assert "a router serves nobody any more" in caplog.text
     assert "belong to the loop" in caplog.text
+
+
+# -- who is let in --------------------------------------------------------------------------------
+
+
+async def test_the_filter_decides_before_anything_is_answered(bind) -> None:
+    server, client = await bind(), await bind()
+    outcomes = [
+        IncomingFilterOutcome.REJECT,
+        IncomingFilterOutcome.RETRY,
+        IncomingFilterOutcome.ACCEPT,
+        IncomingFilterOutcome.RETRY,
+        IncomingFilterOutcome.RETRY,
+        "nonsense",
+        IncomingFilterOutcome.ACCEPT,
+    ]
+    validated = []
+
+    async def look(incoming) -> IncomingFilterOutcome:
+        validated.append(await incoming.remote_addr_validated())
+        return outcomes.pop(0)
+
+    async with Router(server, {ECHO_ALPN: Echo()}, incoming_filter=look):
+        with pytest.raises(ConnectError, match="aborted by peer"):
+            await echo(client, server, b"rejected")
+        assert await echo(client, server, b"after a retry") == b"after a retry"
+        with pytest.raises(ConnectError, match="aborted by peer"):
+            await echo(client, server, b"retried twice")
+        with pytest.raises(ConnectError, match="aborted by peer"):
+            await echo(client, server, b"a bug in the filter")
+        assert await echo(client, server, b"still there") == b"still there"
+    assert validated == [False, False, True, False, True, False, False]
+
+
+async def test_an_ignored_dialler_hears_nothing(bind) -> None:
+    ignored = asyncio.Event()
+
+    def ignore(_incoming) -> IncomingFilterOutcome:
+        ignored.set()
+        return IncomingFilterOutcome.IGNORE
+
+    server, client = await bind(), await bind()
+    async with Router(server, {ECHO_ALPN: Echo()}, incoming_filter=ignore):
+        dial = asyncio.create_task(client.connect(server.addr(), ECHO_ALPN))
+        await ignored.wait()
+        dial.cancel()
+        await asyncio.wait((dial,))
+        assert dial.cancelled()
+
+
+async def test_more_than_so_many_at_once_are_refused(bind) -> None:
+    handler = Goodbye()
+    server, client = await bind(), await bind()
+    async with Router(server, {b"a/0": handler}, max_connections=1) as router:
+        first = await client.connect(server.addr(), b"a/0")
+        await handler.serving.wait()
+        with pytest.raises(ConnectError, match="aborted by peer"):
+            await client.connect(server.addr(), b"a/0")
+        assert router.refused == 1
+        first.close()
+        while router._tasks:
+            await asyncio.wait(router._tasks)
+        (await client.connect(server.addr(), b"a/0")).close()
+    with pytest.raises(InvalidInputError):
+        Router(server, {}, max_connections=0)
+
+
+async def test_options_reach_the_router(bind) -> None:
+    server = await bind(
+        protocols={ECHO_ALPN: Echo()},
+        incoming_filter=lambda _incoming: IncomingFilterOutcome.REJECT,
+        max_connections=5,
+    )
+    with pytest.raises(ConnectError):
+        await echo(await bind(), server, b"")
+    assert server._core.router._max_tasks == 5
+
+
+async def test_a_handler_may_turn_diallers_down_before_the_handshake_is_complete(bind) -> None:
+    class Screening(Echo):
+        async def on_accepting(self, accepting):
+            raise PermissionError("closed today")
+
+    server, client = await bind(protocols={ECHO_ALPN: Screening()}), await bind()
+    with pytest.raises(ConnectionError):
+        await echo(client, server, b"")

@@ -55,13 +55,22 @@ class Closed(str):
 class Connection(PathMethods, DatagramMethods):
     """An established connection. Create it with `Endpoint.connect`, or accept an Incoming."""
 
-    def __init__(self, driver: ConnectionDriver) -> None:
-        assert driver.connection.alpn is not None
-        assert driver.connection.peer is not None
+    def __init__(
+        self,
+        driver: ConnectionDriver,
+        alpn: bytes | None = None,
+        remote_id: PublicKey | None = None,
+    ) -> None:
+        """Use `Endpoint.connect` instead. The two last are for one whose handshake goes on."""
         self._driver = driver
         self._quic = driver.connection
-        self._alpn = driver.connection.alpn
-        self._remote_id = PublicKey.from_bytes(driver.connection.peer)
+        self._remote_id = remote_id
+        if alpn is None:
+            assert driver.connection.alpn is not None
+            assert driver.connection.peer is not None
+            alpn = driver.connection.alpn
+            self._remote_id = PublicKey.from_bytes(driver.connection.peer)
+        self._alpn = alpn
 
     # -- facts ---------------------------------------------------------------------------------
 
@@ -71,6 +80,7 @@ class Connection(PathMethods, DatagramMethods):
 
     def remote_id(self) -> PublicKey:
         """Return the peer's proven EndpointId."""
+        assert self._remote_id is not None
         return self._remote_id
 
     def side(self) -> Side:
@@ -186,7 +196,8 @@ class Connection(PathMethods, DatagramMethods):
 
     def __repr__(self) -> str:
         state = self._driver.inbox.close_reason or "open"
-        return f"<Connection to {self._remote_id.fmt_short()} over {self._alpn!r}: {state}>"
+        peer = "somebody" if self._remote_id is None else self._remote_id.fmt_short()
+        return f"<{type(self).__name__} to {peer} over {self._alpn!r}: {state}>"
 
     def __del__(self) -> None:
         driver = getattr(self, "_driver", None)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from iroh.address_lookup import AddressLookup, AddressLookupServices, LookupContext, LookupItem
 from iroh.errors import BindError, EndpointClosedError
+from iroh.hooks import HookChain
 from iroh.keylog import keylog_from_environment
 from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.socket import MagicSock
@@ -72,6 +73,7 @@ class EndpointCore:
         if not config.relay_mode.is_disabled():
             self.relay_map = config.relay_mode.relay_map()
         self.services = AddressLookupServices()
+        self.hooks = HookChain(config.hooks)
         self._config = config
         self._face: object = None
         self._forgotten: weakref.finalize[Any, Any] | None = None

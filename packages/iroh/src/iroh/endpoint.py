@@ -21,8 +21,9 @@ from iroh.incoming import AcceptConfig, Connecting, Incoming
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.remote import Source
 from iroh.options import EndpointBuilder, EndpointConfig, EndpointOptions, PresetLike, check_alpns
+from iroh.quic.config import TransportConfig
 from iroh.resolver import import_late
-from iroh.router import ProtocolCreator, Router
+from iroh.router import IncomingFilter, ProtocolCreator, Router
 from iroh_base import EndpointAddr, PublicKey, SocketAddr, UserData
 from iroh_relay.relay_map import RelayConfig, RelayMap
 
@@ -101,48 +102,81 @@ class Endpoint(EndpointState):
 
     # -- dialling -------------------------------------------------------------------------------
 
-    async def connect(self, addr: EndpointAddr | PublicKey, alpn: bytes) -> Connection:
+    async def connect(
+        self,
+        addr: EndpointAddr | PublicKey,
+        alpn: bytes,
+        *,
+        additional_alpns: Sequence[bytes] = (),
+        transport_config: TransportConfig | None = None,
+    ) -> Connection:
         """Dial an endpoint by its id, or by an address, and agree on the ALPN.
+
+        additional_alpns: others that we can speak, too; the server chooses, see
+        `Connection.alpn`. transport_config: QUIC settings for this connection alone.
 
         Every known address is tried at once, and those that a lookup finds meanwhile; the first
         answer wins. Raises ConnectError (LookupFailedError, ConnectTimeoutError after 30 s of
-        silence, EndpointClosedError). Cancelling it abandons the dial.
+        silence, EndpointClosedError, LocallyRejectedError). Cancelling it abandons the dial.
         """
-        return await (await self.connect_pending(addr, alpn))
+        alpns = [alpn, *additional_alpns]
+        return await (await self._dial(addr, alpns, transport_config, early_data=False))
 
-    async def connect_pending(self, addr: EndpointAddr | PublicKey, alpn: bytes) -> Connecting:
-        """Start dialling: find an address and send the first packet. See `connect`."""
+    async def connect_pending(
+        self,
+        addr: EndpointAddr | PublicKey,
+        alpn: bytes,
+        *,
+        additional_alpns: Sequence[bytes] = (),
+        transport_config: TransportConfig | None = None,
+    ) -> Connecting:
+        """Start dialling: find an address and send the first packet. See `connect`.
+
+        `Connecting.into_0rtt` sends data before the server has answered. Cancelling this call
+        abandons the dial.
+        """
+        alpns = [alpn, *additional_alpns]
+        return await self._dial(addr, alpns, transport_config, early_data=True)
+
+    async def _dial(
+        self,
+        addr: EndpointAddr | PublicKey,
+        alpns: Sequence[bytes],
+        transport: TransportConfig | None,
+        early_data: bool,
+    ) -> Connecting:
         core, remotes = self._core, self._sock.remotes
         core.check_open()
-        if isinstance(addr, PublicKey):
-            addr = EndpointAddr(addr)
-        elif not isinstance(addr, EndpointAddr):
-            raise TypeError(
-                f"connect takes an EndpointAddr or an EndpointId, not {type(addr).__name__}: "
-                "EndpointId.from_string and EndpointTicket.from_string read text"
-            )
-        remote_id = addr.id()
-        if remote_id == core.id:
-            raise ConnectError("connecting to ourself is not supported")
-        if not len(alpn):
+        addr = _dialled(addr, core.id)
+        if not all(map(len, alpns)):
             raise InvalidAlpnError("an ALPN is 1 to 255 bytes long, not 0")
-        (alpn,) = check_alpns([alpn])
+        alpns = check_alpns(alpns)
+        if core.hooks:
+            await core.hooks.before_connect(addr, alpns[0])
+            core.check_open()
+        remote_id = addr.id()
         remote = remotes.hold(remote_id)
         try:
             remote.add(addr.sorted_addrs(), Source.APP)
             await remote.resolve()
             core.check_open()
             mixed = self._sock.mapped.mixed.get(remote_id)
-            driver = self._engine.connect(mixed, remote_id.to_bytes(), [alpn], core.transport)
+            transport = transport or core.transport
+            key = remote_id.to_bytes()
+            driver = self._engine.connect(mixed, key, alpns, transport, early_data)
         except BaseException:
             remotes.release(remote)
             raise
         driver.inbox.at_end(partial(remotes.release, remote))
-        return Connecting(driver, self._establish, remote)
+        return Connecting(driver, self._establish, remote, alpns[0])
 
-    def _establish(self, driver: ConnectionDriver) -> Connection:
-        connection = Connection(driver)
-        self._sock.attach(driver, connection.remote_id())
+    async def _establish(self, driver: ConnectionDriver, handle: Connection | None) -> Connection:
+        peer = driver.connection.peer
+        assert peer is not None
+        connection = Connection(driver) if handle is None else handle
+        self._sock.attach(driver, PublicKey(peer))
+        if self._core.hooks:
+            await self._core.hooks.after_handshake(connection)
         return connection
 
     # -- accepting ------------------------------------------------------------------------------
@@ -207,7 +241,26 @@ class Endpoint(EndpointState):
         return f"<Endpoint {self.id().fmt_short()} {state}>"
 
 
-async def bind_endpoint(config: EndpointConfig, protocols: dict[bytes, Any] | None) -> Endpoint:
+def _dialled(addr: EndpointAddr | PublicKey, ourselves: PublicKey) -> EndpointAddr:
+    """Return whom to dial, if that can be."""
+    if isinstance(addr, PublicKey):
+        addr = EndpointAddr(addr)
+    elif not isinstance(addr, EndpointAddr):
+        raise TypeError(
+            f"connect takes an EndpointAddr or an EndpointId, not {type(addr).__name__}: "
+            "EndpointId.from_string and EndpointTicket.from_string read text"
+        )
+    if addr.id() == ourselves:
+        raise ConnectError("connecting to ourself is not supported")
+    return addr
+
+
+async def bind_endpoint(
+    config: EndpointConfig,
+    protocols: dict[bytes, Any] | None = None,
+    incoming_filter: IncomingFilter | None = None,
+    limit: int | None = None,
+) -> Endpoint:
     """Bind with a finished configuration; `EndpointBuilder.bind` and `Endpoint.bind` end here."""
     await import_late("iroh.quic.engine")  # 0.1 s and more, which other connections must not feel
     core = EndpointCore(config)
@@ -221,7 +274,8 @@ async def bind_endpoint(config: EndpointConfig, protocols: dict[bytes, Any] | No
                 alpn: entry.create(endpoint) if isinstance(entry, ProtocolCreator) else entry
                 for alpn, entry in protocols.items()
             }
-            core.router = Router(endpoint, handlers)
+            limits = {} if limit is None else {"max_connections": limit}
+            core.router = Router(endpoint, handlers, incoming_filter=incoming_filter, **limits)
         await asyncio.sleep(0)  # let the first tasks run: publishing, the home relay
     except BaseException:  # a bad option, a failing creator, or cancelled: nothing stays bound
         await core.close()
@@ -262,7 +316,9 @@ class Binding(Coroutine[Any, Any, Endpoint]):
     async def _bind(self) -> Endpoint:
         builder = EndpointBuilder()
         builder.apply_options(self._options)
-        return await bind_endpoint(builder.take(), self._options.protocols)
+        options = self._options
+        serving = options.protocols, options.incoming_filter, options.max_connections
+        return await bind_endpoint(builder.take(), *serving)
 
     async def __aenter__(self) -> Endpoint:
         self._endpoint = await self._bind()

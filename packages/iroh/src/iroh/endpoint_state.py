@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, overload
 
 from iroh.core import EndpointCore
 from iroh.errors import EndpointClosedError
-from iroh.metrics import CounterStats
+from iroh.metrics import CounterStats, page
 from iroh.net_report.report import Report
 from iroh.remote_info import RemoteInfo, remote_info
 from iroh.watchers import (
@@ -72,6 +72,13 @@ class EndpointState:
     def stats(self) -> dict[str, CounterStats]:
         """Return the counters, by upstream's names: `stats()["socket:send_ipv4"].value`."""
         return self._core.stats()
+
+    def openmetrics(self) -> str:
+        """Return the counters as a page for Prometheus, by the names that Rust endpoints use.
+
+        `iroh.serve_metrics` serves it.
+        """
+        return page(self._core.stats())
 
     @overload
     def watch_addr(self) -> Watcher[EndpointAddr]: ...

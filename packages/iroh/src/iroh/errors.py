@@ -19,11 +19,14 @@ __all__ = [
     "DatagramError",
     "EndpointClosedError",
     "FinishedEarlyError",
+    "HandshakePendingError",
     "InternalError",
     "InvalidAlpnError",
     "InvalidInputError",
     "IrohError",
     "IrohErrorKind",
+    "KeyFileError",
+    "LocallyRejectedError",
     "LookupFailedError",
     "ReadTooLongError",
     "RelayError",
@@ -88,6 +91,31 @@ class ConnectTimeoutError(ConnectError, TimeoutError):
 
 class InvalidAlpnError(ConnectError, InvalidInputError):
     """An ALPN to dial with has 1 to 255 bytes."""
+
+
+class LocallyRejectedError(ConnectError, PermissionError):
+    """One of our own hooks turned the connection down, with `code` and `reason_bytes`."""
+
+    def __init__(self, code: int, reason: bytes) -> None:
+        words = f": {reason.decode(errors='replace')}" if reason else ""
+        super().__init__(f"a hook of this endpoint rejected the connection (code {code}){words}")
+        self._code = code
+        self.reason_bytes = reason
+
+    @property
+    def code(self) -> int:
+        """The error code that the hook gave."""
+        return self._code
+
+
+class HandshakePendingError(IrohError):
+    """Something is asked that only the end of the handshake tells."""
+
+
+class KeyFileError(IrohError, ValueError):
+    """A secret key cannot be taken from where it is; the message says what to do."""
+
+    default_kind = IrohErrorKind.KEY_PARSING
 
 
 class LookupFailedError(ConnectError):

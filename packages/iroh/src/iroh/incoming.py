@@ -7,8 +7,9 @@
 `await incoming`, `await accepting` and `await connecting` go all the way.
 """
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from iroh.connection import Connection
@@ -23,14 +24,18 @@ from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.mapped import CustomPathAddr, RelayPathAddr
 from iroh.magicsock.remote import RemoteState
 from iroh.magicsock.udp import local_ip
+from iroh.options import check_alpns
 from iroh.quic import api
 from iroh.quic import errors as quic
+from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address
 from iroh.variants import Variant
+from iroh.zero_rtt import IncomingZeroRttConnection, OutgoingZeroRttConnection
 from iroh_base import PublicKey, SocketAddr
 
-Establish = Callable[[ConnectionDriver], Connection]
-"""Registers a connection whose handshake is complete, and makes its handle."""
+Establish = Callable[[ConnectionDriver, Connection | None], Awaitable[Connection]]
+"""Registers a connection whose handshake is complete and asks the hooks; makes its handle unless
+one is given."""
 
 
 class IncomingAddr(Variant):
@@ -122,9 +127,25 @@ class Incoming:
 
         Raises ConsumedError when it was decided on before, EndpointClosedError.
         """
-        accept = self._accept
-        driver = self._host.accept(self._take(), accept.server_config())
-        return Accepting(driver, accept.establish)
+        return await self.accept_with()
+
+    async def accept_with(
+        self,
+        *,
+        alpns: Sequence[bytes] | None = None,
+        transport_config: TransportConfig | None = None,
+    ) -> "Accepting":
+        """Answer the handshake with other settings than the endpoint's, for this one connection.
+
+        alpns: in order of preference. Never waits. Raises as `accept`, and InvalidInputError.
+        """
+        config = self._accept.server_config()
+        if alpns is not None:
+            config = replace(config, alpns=check_alpns(alpns))
+        if transport_config is not None:
+            config = replace(config, transport=transport_config)
+        driver = self._host.accept(self._take(), config)
+        return Accepting(driver, self._accept.establish)
 
     async def refuse(self) -> None:
         """Turn it down: the dialler's connect fails with CONNECTION_REFUSED."""
@@ -215,18 +236,34 @@ class _Handshake:
             raise self._failed(error.reason) from None
 
     async def connect(self) -> Connection:
-        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt."""
+        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt.
+
+        LocallyRejectedError: one of our hooks did not let it pass.
+        """
+        self._take()
+        try:
+            return await self._complete(None)
+        except asyncio.CancelledError:  # nobody will ever hold this connection
+            self._driver.close(0, b"")
+            raise
+
+    def _take(self) -> None:
         if self._taken:
             raise ConsumedError(f"{self._name} has already been consumed")
         self._taken = True
+
+    async def _complete(self, handle: Connection | None) -> Connection:
         try:
             await self._driver.inbox.wait_connected()
         except quic.ConnectionGone as error:
             raise self._failed(error.reason) from None
-        except BaseException:  # cancelled: nobody will ever hold this connection
+        return await self._establish(self._driver, handle)
+
+    def abandon(self) -> None:
+        """Give up at once, as dropping it does: the peer's handshake fails. Idempotent."""
+        if not self._taken:
+            self._taken = True
             self._driver.close(0, b"")
-            raise
-        return self._establish(self._driver)
 
     def _failed(self, reason: quic.CloseReason) -> ConnectError:
         if isinstance(reason, quic.LocallyClosed) and self._driver.host.closed:
@@ -260,19 +297,44 @@ class Accepting(_Handshake):
 
     _name = "Accepting"
 
+    async def into_0rtt(self) -> IncomingZeroRttConnection:
+        """Use the connection before the dialler has proven who it is: see `iroh.zero_rtt`.
+
+        Also when it sent no 0-RTT data: then we may write before its handshake is complete. Waits
+        for the dialler's hello. Raises ConnectError, ConsumedError. Cancelling it is harmless.
+        """
+        alpn = await self.alpn()
+        self._take()
+        return IncomingZeroRttConnection(self._driver, alpn, None, self._complete)
+
 
 class Connecting(_Handshake):
     """The client's side of a handshake under way, from `Endpoint.connect_pending`."""
 
     _name = "Connecting"
 
-    def __init__(self, driver: ConnectionDriver, establish: Establish, remote: RemoteState) -> None:
+    def __init__(
+        self, driver: ConnectionDriver, establish: Establish, remote: RemoteState, alpn: bytes
+    ) -> None:
         super().__init__(driver, establish)
         self._remote = remote
+        self._wanted = alpn
 
     async def remote_id(self) -> PublicKey:
         """Return the EndpointId that is being dialled."""
         return self._remote.endpoint_id
+
+    def into_0rtt(self) -> OutgoingZeroRttConnection | None:
+        """Send data at once, before the server has answered: see `iroh.zero_rtt`.
+
+        None when no earlier connection to it left a ticket, or its answer is there: then this can
+        still be awaited. Raises ConsumedError.
+        """
+        if not self._taken and not self._driver.connection.is_early:
+            return None
+        self._take()
+        peer = self._remote.endpoint_id
+        return OutgoingZeroRttConnection(self._driver, self._wanted, peer, self._complete)
 
     def _timeout_text(self) -> str:
         tried = ", ".join(map(str, self._remote.addrs))

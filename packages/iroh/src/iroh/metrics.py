@@ -6,9 +6,12 @@ Groups: `socket` (iroh `socket/metrics.rs`), `net_report` and `address_lookup`. 
 upstream's that has no counterpart here is missing, not 0.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
-__all__ = ["CounterStats", "LookupMetrics", "NetReportMetrics", "SocketMetrics", "snapshot"]
+from iroh_base.openmetrics import Metric, document, openmetrics
+
+__all__ = ["CounterStats", "LookupMetrics", "NetReportMetrics", "SocketMetrics", "page", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +91,12 @@ def snapshot(
         )
         for counter in fields(counters)
     }
+
+
+def page(counters: Mapping[str, CounterStats]) -> str:
+    """Write counters as OpenMetrics text: `socket:send_ipv4` becomes `socket_send_ipv4_total`."""
+    groups: dict[str, list[Metric]] = {}
+    for name, counter in counters.items():
+        group, _, rest = name.partition(":")
+        groups.setdefault(group, []).append(Metric(rest, counter.value, counter.description))
+    return document(*(openmetrics(group, metrics) for group, metrics in groups.items()))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from iroh.ca_tls import CaTlsConfig
 from iroh.errors import ConsumedError
+from iroh.hooks import EndpointHooks
 from iroh.magicsock.binds import Bind, BindOpts, add_bind
 from iroh.magicsock.selector import PathSelector
 from iroh.magicsock.transports.custom import CustomTransport
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from iroh.address_lookup import AddressLookup
     from iroh.endpoint import Endpoint
     from iroh.resolver import DnsResolver
-    from iroh.router import ProtocolCreator
+    from iroh.router import IncomingFilter, ProtocolCreator
 
 __all__ = [
     "BindOpts",
@@ -66,6 +67,8 @@ class EndpointOptions:
     custom_transports: further ways to send datagrams, each for this endpoint alone.
     net_report: which optional probes of relays are made; None makes all.
     ca_tls_config: who vouches for relays and other servers; None is the system's authorities.
+    hooks: asked about every connection, see EndpointHooks.
+    incoming_filter, max_connections: for the Router that serves `protocols`, see there.
     proxy_url: reach relays through this HTTP or SOCKS proxy. proxy_from_env: through the one that
         HTTP_PROXY and its relatives name.
     """
@@ -89,6 +92,9 @@ class EndpointOptions:
     ca_tls_config: CaTlsConfig | None = None
     proxy_url: str | None = field(default=None, repr=False)
     proxy_from_env: bool = False
+    hooks: Sequence[EndpointHooks] = ()
+    incoming_filter: "IncomingFilter | None" = None
+    max_connections: int | None = None
 
 
 _SINGLE = (
@@ -121,6 +127,7 @@ class EndpointConfig:
     ca_tls: CaTlsConfig = field(default_factory=CaTlsConfig.system)
     proxy_url: str | None = field(default=None, repr=False)
     proxy_from_env: bool = False
+    hooks: list[EndpointHooks] = field(default_factory=list)
 
     def proxy_for(self, url: str) -> str | None:
         """The proxy through which a relay is reached; None for none."""
@@ -255,6 +262,12 @@ class EndpointBuilder:
         """Reach relays through the proxy that the environment names: HTTP_PROXY and others."""
         self.config.proxy_from_env = True
 
+    def hooks(self, hooks: EndpointHooks) -> None:
+        """Ask these about every connection, after those that were added before."""
+        if not isinstance(hooks, EndpointHooks):
+            raise TypeError(f"hooks derive from EndpointHooks: {hooks!r}")
+        self.config.hooks.append(hooks)
+
     @property
     def config(self) -> EndpointConfig:
         """What is set so far. Raises ConsumedError after bind."""
@@ -275,6 +288,8 @@ class EndpointBuilder:
             self.external_addr(addr)
         if options.proxy_from_env:
             self.proxy_from_env()
+        for hooks in options.hooks:
+            self.hooks(hooks)
         for transport in options.custom_transports:
             self.add_custom_transport(transport)
 
@@ -287,7 +302,7 @@ class EndpointBuilder:
         """Bind. A builder binds once; raises ConsumedError the second time, BindError."""
         from iroh.endpoint import bind_endpoint
 
-        return await bind_endpoint(self.take(), None)
+        return await bind_endpoint(self.take())
 
 
 def check_alpns(alpns: Sequence[bytes]) -> tuple[bytes, ...]:

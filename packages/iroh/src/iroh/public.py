@@ -22,14 +22,20 @@ from iroh.errors import (
     DatagramError,
     EndpointClosedError,
     FinishedEarlyError,
+    HandshakePendingError,
     InternalError,
+    InvalidAlpnError,
+    KeyFileError,
+    LocallyRejectedError,
     LookupFailedError,
     ReadTooLongError,
     StreamError,
     StreamResetError,
     StreamStoppedError,
 )
+from iroh.hooks import EndpointHooks, Reject
 from iroh.incoming import Accepting, Connecting, Incoming, IncomingAddr, IncomingLocalAddr
+from iroh.key_files import load_secret_key, save_secret_key, secret_key_from_env
 from iroh.log_level import LogLevel, set_log_level
 from iroh.magicsock.selector import (
     AddrKind,
@@ -43,15 +49,22 @@ from iroh.magicsock.selector import (
 )
 from iroh.magicsock.transports.custom import CustomTransport, Deliver
 from iroh.metrics import CounterStats
+from iroh.metrics_server import MetricsServer, serve_metrics
 from iroh.net_report import NetReportConfig, Probe, Report
 from iroh.options import BindOpts, EndpointBuilder, EndpointOptions, Preset
 from iroh.paths import PathEvent, PathSnapshot, PathStatsRecord
 from iroh.presets import preset_minimal, preset_n0, preset_n0_disable_relay
 from iroh.quic.config import AckFrequencyConfig, TransportConfig
+from iroh.quic.config import TransportConfig as QuicTransportConfig
 from iroh.relay_mode import RelayMode
 from iroh.remote_info import RemoteInfo, TransportAddrInfo, TransportAddrUsage
 from iroh.resolver import DnsResolver
-from iroh.router import ProtocolCreator, ProtocolHandler, Router
+from iroh.router import (
+    IncomingFilterOutcome,
+    ProtocolCreator,
+    ProtocolHandler,
+    Router,
+)
 from iroh.services import (
     DiagnosticsSummary,
     ServicesClient,
@@ -69,6 +82,11 @@ from iroh.watchers import (
     PathChangeCallback,
     PathEventCallback,
     WatchHandle,
+)
+from iroh.zero_rtt import (
+    IncomingZeroRttConnection,
+    OutgoingZeroRttConnection,
+    ZeroRttStatus,
 )
 from iroh_base import (
     AddrFilter,
@@ -117,21 +135,30 @@ __all__ = [
     "EndpointAddr",
     "EndpointBuilder",
     "EndpointClosedError",
+    "EndpointHooks",
     "EndpointId",
     "EndpointOptions",
     "EndpointTicket",
     "FinishedEarlyError",
+    "HandshakePendingError",
     "HomeRelayCallback",
     "Incoming",
     "IncomingAddr",
+    "IncomingFilterOutcome",
     "IncomingLocalAddr",
+    "IncomingZeroRttConnection",
     "InternalError",
+    "InvalidAlpnError",
     "IrohError",
     "IrohErrorKind",
+    "KeyFileError",
+    "LocallyRejectedError",
     "LogLevel",
     "LookupFailedError",
+    "MetricsServer",
     "NetReportConfig",
     "NetworkChangeCallback",
+    "OutgoingZeroRttConnection",
     "PathCandidate",
     "PathChangeCallback",
     "PathEvent",
@@ -145,8 +172,10 @@ __all__ = [
     "ProtocolCreator",
     "ProtocolHandler",
     "PublicKey",
+    "QuicTransportConfig",
     "ReadTooLongError",
     "RecvStream",
+    "Reject",
     "RelayConfig",
     "RelayMap",
     "RelayMode",
@@ -173,10 +202,15 @@ __all__ = [
     "TransportConfig",
     "WatchHandle",
     "Way",
+    "ZeroRttStatus",
+    "load_secret_key",
     "preset_iroh_services",
     "preset_minimal",
     "preset_n0",
     "preset_n0_disable_relay",
     "presets",
+    "save_secret_key",
+    "secret_key_from_env",
+    "serve_metrics",
     "set_log_level",
 ]

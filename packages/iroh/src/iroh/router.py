@@ -5,21 +5,28 @@ up nobody else. Upstream: iroh `protocol.rs`.
 """
 
 import asyncio
+import enum
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from iroh.connection import Connection
-from iroh.errors import IrohError
-from iroh.incoming import Incoming
+from iroh.errors import AlpnError, InvalidInputError, IrohError
+from iroh.incoming import Accepting, Incoming
 
 if TYPE_CHECKING:
     from iroh.endpoint import Endpoint
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["ProtocolCreator", "ProtocolHandler", "Router"]
+__all__ = [
+    "IncomingFilter",
+    "IncomingFilterOutcome",
+    "ProtocolCreator",
+    "ProtocolHandler",
+    "Router",
+]
 
 HANDSHAKE_TIMEOUT = 30.0  # the idle timeout of iroh: a handshake that takes longer is dead
 MAX_TASKS = 65_536  # noq max_incoming: attempts and handlers at once, further ones are refused
@@ -34,8 +41,32 @@ class ProtocolHandler:
         """
         raise NotImplementedError(f"{type(self).__name__} must override accept(conn)")
 
+    async def on_accepting(self, accepting: Accepting) -> Connection:
+        """Complete the handshake of a connection whose ALPN is known. The default awaits it.
+
+        Override it to use 0-RTT (`Accepting.into_0rtt`) or to turn the dialler down before its
+        handshake is complete, by raising.
+        """
+        return await accepting
+
     async def shutdown(self) -> None:
         """Prepare for the end of the router: close what should be closed with words."""
+
+
+class IncomingFilterOutcome(enum.Enum):
+    """What an incoming filter says (iroh `IncomingFilterOutcome`)."""
+
+    ACCEPT = "accept"
+    RETRY = "retry"
+    """The dialler has to prove its address first; who has is refused when it is asked again."""
+    REJECT = "reject"
+    """It is told so: CONNECTION_REFUSED."""
+    IGNORE = "ignore"
+    """It is told nothing."""
+
+
+IncomingFilter = Callable[[Incoming], IncomingFilterOutcome | Awaitable[IncomingFilterOutcome]]
+"""Looks at an attempt before anything is answered: a function, which may be async."""
 
 
 class ProtocolCreator:
@@ -62,12 +93,26 @@ class Router:
         ...
         await router.shutdown()                               # closes the endpoint, too
 
-    Also an async context manager.
+    incoming_filter: says which attempts are answered. max_connections: attempts and connections
+    being handled at once; further attempts are refused. Also an async context manager.
     """
 
-    def __init__(self, endpoint: "Endpoint", handlers: Mapping[bytes, Handler]) -> None:
+    def __init__(
+        self,
+        endpoint: "Endpoint",
+        handlers: Mapping[bytes, Handler],
+        *,
+        incoming_filter: IncomingFilter | None = None,
+        max_connections: int = MAX_TASKS,
+    ) -> None:
         """Raises TypeError for what is no handler, InvalidInputError for what is no ALPN."""
+        if max_connections < 1:
+            raise InvalidInputError("max_connections is at least 1")
         self._endpoint = endpoint
+        self._filter = incoming_filter
+        self._max_tasks = max_connections
+        self.refused = 0
+        """Attempts refused because max_connections were being handled."""
         self._handlers = {alpn: _check_handler(alpn, entry) for alpn, entry in handlers.items()}
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
@@ -131,7 +176,8 @@ class Router:
 
     async def _accept_loop(self) -> None:
         while (incoming := await self._endpoint.accept_next()) is not None:
-            if len(self._tasks) >= MAX_TASKS:
+            if len(self._tasks) >= self._max_tasks:
+                self.refused += 1
                 await incoming.refuse()
                 continue
             task = asyncio.create_task(self._serve(incoming), name="iroh-router-connection")
@@ -141,16 +187,45 @@ class Router:
     async def _serve(self, incoming: Incoming) -> None:
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-                conn = await incoming
+                accepting = await self._let_in(incoming)
+                del incoming
+                if accepting is None:
+                    return
+                conn, handler = await self._complete(accepting)
+                del accepting
         except (IrohError, TimeoutError) as error:
             logger.debug("an incoming connection failed: %s", error)
-            return
-        del incoming
-        handler = self._handlers.get(conn.alpn())
-        if handler is None:  # the endpoint was told to accept more than we serve
-            logger.warning("no protocol for ALPN %r", conn.alpn())
-            conn.close()
-            return
+        except Exception:  # a filter's, a hook's or a handler's bug: it must not end the router
+            logger.exception("an incoming connection failed")
+        else:
+            await self._handle(conn, handler)
+
+    async def _let_in(self, incoming: Incoming) -> Accepting | None:
+        """Answer an attempt, unless the filter is against it."""
+        try:
+            passes = await self._passes(incoming)
+        except Exception:  # the traceback may keep the attempt alive
+            await incoming.refuse()
+            raise
+        return await incoming.accept() if passes else None
+
+    async def _complete(self, accepting: Accepting) -> tuple[Connection, Handler]:
+        """Wait for the handshake, in the way of the handler that the ALPN names."""
+        try:
+            alpn = await accepting.alpn()
+            handler = self._handlers.get(alpn)
+            if handler is None:  # the endpoint was told to accept more than we serve
+                (await accepting).close()
+                logger.warning("no protocol for ALPN %r", alpn)
+                raise AlpnError(f"no protocol for ALPN {alpn!r}")
+            complete = getattr(handler, "on_accepting", None)
+            conn = await (accepting if complete is None else complete(accepting))
+        except Exception:  # the traceback may keep the attempt alive
+            accepting.abandon()
+            raise
+        return conn, handler
+
+    async def _handle(self, conn: Connection, handler: Handler) -> None:
         accept = handler.accept if isinstance(handler, _Accepts) else handler
         try:
             await accept(conn)
@@ -163,6 +238,26 @@ class Router:
         except Exception:  # the root of a handler's task: its bug must not end the router
             conn.close()  # the traceback may keep the handle alive
             logger.exception("protocol %r failed", conn.alpn())
+
+    async def _passes(self, incoming: Incoming) -> bool:
+        """Ask the filter, and do what it says."""
+        if self._filter is None:
+            return True
+        outcome = self._filter(incoming)
+        if inspect.isawaitable(outcome):
+            outcome = await outcome
+        match outcome:
+            case IncomingFilterOutcome.ACCEPT:
+                return True
+            case IncomingFilterOutcome.RETRY if not await incoming.remote_addr_validated():
+                await incoming.retry()
+            case IncomingFilterOutcome.IGNORE:
+                await incoming.ignore()
+            case IncomingFilterOutcome.RETRY | IncomingFilterOutcome.REJECT:
+                await incoming.refuse()
+            case _:
+                raise TypeError(f"a filter gives an IncomingFilterOutcome, not {outcome!r}")
+        return False
 
     async def _tell(self, handler: Handler) -> None:
         shutdown = getattr(handler, "shutdown", None)

@@ -73,15 +73,16 @@ class EngineDriver:
         peer: bytes,
         alpns: Sequence[bytes],
         transport: TransportConfig | None = None,
+        early_data: bool = False,
     ) -> ConnectionDriver:
-        """Start a dial; its first packets leave at once.
+        """Start a dial; its first packets leave at once. early_data: with 0-RTT, if it can.
 
         Raises EndpointClosedError.
         """
         self.check_thread()
         self._check_open()
         transport = transport or TransportConfig()
-        connection = self.engine.connect(remote, peer, alpns, self.now(), transport)
+        connection = self.engine.connect(remote, peer, alpns, self.now(), transport, early_data)
         return self._adopt(connection, transport)
 
     def connect_web(
