@@ -30,8 +30,10 @@ MODULES: dict[str, tuple[str, ...]] = {
 BY_HAND = {
     "Endpoint": {"bind", "close", "incoming"},
     "Connection": {"close"},
+    "Accepting": {"into_0rtt"},
+    "Connecting": {"into_0rtt"},
 }
-"""Methods that a front writes itself."""
+"""Methods that a front writes itself, or has not: 0-RTT is for programs of asyncio."""
 
 ATTRIBUTES = {"SendStream": {"stream_id": "int"}, "RecvStream": {"stream_id": "int"}}
 """Attributes that a class sets in its constructor, which is not read here."""

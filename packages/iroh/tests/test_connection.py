@@ -206,7 +206,7 @@ async def test_asking_after_the_end_is_harmless(connect) -> None:
 
 
 def test_an_enum_of_variants_has_no_instances_of_its_own() -> None:
-    with pytest.raises(TypeError, match="no instances"):
+    with pytest.raises(RuntimeError, match="cannot be instantiated"):
         PathEvent()
     lagged = PathEvent.LAGGED(missed=3)
     assert (lagged.is_lagged(), lagged.is_selected()) == (True, False)

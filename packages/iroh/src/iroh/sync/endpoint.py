@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from iroh import endpoint as aio
 from iroh.address_lookup import AddressLookup
+from iroh.quic.config import TransportConfig
 from iroh.sync.beside import EndpointBeside
 from iroh.sync.connection import Connection
 from iroh.sync.endpoint_state import EndpointState
@@ -51,22 +52,59 @@ class Endpoint(EndpointBeside, EndpointState):
         self._portal.call(self._aio.set_user_data, text)
 
     def connect(
-        self, addr: EndpointAddr | PublicKey, alpn: bytes, *, timeout: float | None = None
+        self,
+        addr: EndpointAddr | PublicKey,
+        alpn: bytes,
+        *,
+        additional_alpns: Sequence[bytes] = (),
+        transport_config: TransportConfig | None = None,
+        timeout: float | None = None,
     ) -> Connection:
         """Dial an endpoint by its id, or by an address, and agree on the ALPN.
 
+        additional_alpns: others that we can speak, too; the server chooses, see
+        `Connection.alpn`. transport_config: QUIC settings for this connection alone.
+
         Every known address is tried at once, and those that a lookup finds meanwhile; the first
         answer wins. Raises ConnectError (LookupFailedError, ConnectTimeoutError after 30 s of
-        silence, EndpointClosedError). Cancelling it abandons the dial.
+        silence, EndpointClosedError, LocallyRejectedError). Cancelling it abandons the dial.
         """
-        return Connection(self._portal, self._portal.wait(timeout, self._aio.connect, addr, alpn))
+        return Connection(
+            self._portal,
+            self._portal.wait(
+                timeout,
+                self._aio.connect,
+                addr,
+                alpn,
+                additional_alpns=additional_alpns,
+                transport_config=transport_config,
+            ),
+        )
 
     def connect_pending(
-        self, addr: EndpointAddr | PublicKey, alpn: bytes, *, timeout: float | None = None
+        self,
+        addr: EndpointAddr | PublicKey,
+        alpn: bytes,
+        *,
+        additional_alpns: Sequence[bytes] = (),
+        transport_config: TransportConfig | None = None,
+        timeout: float | None = None,
     ) -> Connecting:
-        """Start dialling: find an address and send the first packet. See `connect`."""
+        """Start dialling: find an address and send the first packet. See `connect`.
+
+        `Connecting.into_0rtt` sends data before the server has answered. Cancelling this call
+        abandons the dial.
+        """
         return Connecting(
-            self._portal, self._portal.wait(timeout, self._aio.connect_pending, addr, alpn)
+            self._portal,
+            self._portal.wait(
+                timeout,
+                self._aio.connect_pending,
+                addr,
+                alpn,
+                additional_alpns=additional_alpns,
+                transport_config=transport_config,
+            ),
         )
 
     def set_alpns(self, alpns: Sequence[bytes]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from iroh import incoming as aio
 from iroh.incoming import IncomingAddr, IncomingLocalAddr
+from iroh.quic.config import TransportConfig
 from iroh.sync.beside import HandshakeBeside
 from iroh.sync.connection import Connection
 from iroh_base import PublicKey
@@ -24,6 +27,24 @@ class Incoming(HandshakeBeside):
         Raises ConsumedError when it was decided on before, EndpointClosedError.
         """
         return Accepting(self._portal, self._portal.wait(timeout, self._aio.accept))
+
+    def accept_with(
+        self,
+        *,
+        alpns: Sequence[bytes] | None = None,
+        transport_config: TransportConfig | None = None,
+        timeout: float | None = None,
+    ) -> Accepting:
+        """Answer the handshake with other settings than the endpoint's, for this one connection.
+
+        alpns: in order of preference. Never waits. Raises as `accept`, and InvalidInputError.
+        """
+        return Accepting(
+            self._portal,
+            self._portal.wait(
+                timeout, self._aio.accept_with, alpns=alpns, transport_config=transport_config
+            ),
+        )
 
     def refuse(self, *, timeout: float | None = None) -> None:
         """Turn it down: the dialler's connect fails with CONNECTION_REFUSED."""
@@ -63,8 +84,15 @@ class Accepting(HandshakeBeside):
         return self._portal.wait(timeout, self._aio.alpn)
 
     def connect(self, *, timeout: float | None = None) -> Connection:
-        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt."""
+        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt.
+
+        LocallyRejectedError: one of our hooks did not let it pass.
+        """
         return Connection(self._portal, self._portal.wait(timeout, self._aio.connect))
+
+    def abandon(self) -> None:
+        """Give up at once, as dropping it does: the peer's handshake fails. Idempotent."""
+        self._portal.call(self._aio.abandon)
 
 
 class Connecting(HandshakeBeside):
@@ -80,8 +108,15 @@ class Connecting(HandshakeBeside):
         return self._portal.wait(timeout, self._aio.alpn)
 
     def connect(self, *, timeout: float | None = None) -> Connection:
-        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt."""
+        """Wait for the handshake. Raises ConnectError; cancelling it closes the attempt.
+
+        LocallyRejectedError: one of our hooks did not let it pass.
+        """
         return Connection(self._portal, self._portal.wait(timeout, self._aio.connect))
+
+    def abandon(self) -> None:
+        """Give up at once, as dropping it does: the peer's handshake fails. Idempotent."""
+        self._portal.call(self._aio.abandon)
 
     def remote_id(self, *, timeout: float | None = None) -> PublicKey:
         """Return the EndpointId that is being dialled."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from iroh import endpoint as aio
 from iroh.address_lookup import AddressLookup
+from iroh.quic.config import TransportConfig
 from iroh.trio.beside import EndpointBeside
 from iroh.trio.connection import Connection
 from iroh.trio.endpoint_state import EndpointState
@@ -50,19 +51,56 @@ class Endpoint(EndpointBeside, EndpointState):
         """Publish this text beside our addresses, at most 245 bytes; None takes it back."""
         self._portal.call(self._aio.set_user_data, text)
 
-    async def connect(self, addr: EndpointAddr | PublicKey, alpn: bytes) -> Connection:
+    async def connect(
+        self,
+        addr: EndpointAddr | PublicKey,
+        alpn: bytes,
+        *,
+        additional_alpns: Sequence[bytes] = (),
+        transport_config: TransportConfig | None = None,
+    ) -> Connection:
         """Dial an endpoint by its id, or by an address, and agree on the ALPN.
+
+        additional_alpns: others that we can speak, too; the server chooses, see
+        `Connection.alpn`. transport_config: QUIC settings for this connection alone.
 
         Every known address is tried at once, and those that a lookup finds meanwhile; the first
         answer wins. Raises ConnectError (LookupFailedError, ConnectTimeoutError after 30 s of
-        silence, EndpointClosedError). Cancelling it abandons the dial.
+        silence, EndpointClosedError, LocallyRejectedError). Cancelling it abandons the dial.
         """
-        return Connection(self._portal, await self._portal.wait(self._aio.connect, addr, alpn))
+        return Connection(
+            self._portal,
+            await self._portal.wait(
+                self._aio.connect,
+                addr,
+                alpn,
+                additional_alpns=additional_alpns,
+                transport_config=transport_config,
+            ),
+        )
 
-    async def connect_pending(self, addr: EndpointAddr | PublicKey, alpn: bytes) -> Connecting:
-        """Start dialling: find an address and send the first packet. See `connect`."""
+    async def connect_pending(
+        self,
+        addr: EndpointAddr | PublicKey,
+        alpn: bytes,
+        *,
+        additional_alpns: Sequence[bytes] = (),
+        transport_config: TransportConfig | None = None,
+    ) -> Connecting:
+        """Start dialling: find an address and send the first packet. See `connect`.
+
+        `Connecting.into_0rtt` sends data before the server has answered. Cancelling this call
+        abandons the dial.
+        """
         return Connecting(
-            self._portal, await self._portal.wait(self._aio.connect_pending, addr, alpn)
+            self._portal,
+            await self._portal.wait(
+                self._aio.connect_pending,
+                addr,
+                alpn,
+                additional_alpns=additional_alpns,
+                transport_config=transport_config,
+            ),
         )
 
     def set_alpns(self, alpns: Sequence[bytes]) -> None:

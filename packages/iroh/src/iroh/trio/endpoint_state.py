@@ -58,6 +58,13 @@ class EndpointState(Front):
         """Return the counters, by upstream's names: `stats()["socket:send_ipv4"].value`."""
         return self._portal.call(self._aio.stats)
 
+    def openmetrics(self) -> str:
+        """Return the counters as a page for Prometheus, by the names that Rust endpoints use.
+
+        `iroh.serve_metrics` serves it.
+        """
+        return self._portal.call(self._aio.openmetrics)
+
     def watch_addr(self) -> Watch[EndpointAddr]:
         """Follow our address: a Watcher, or with a callback a WatchHandle that calls it."""
         return Watch(self._portal, self._portal.call(self._aio.watch_addr))
