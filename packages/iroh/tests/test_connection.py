@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from iroh import (
+    Connection,
     ConnectionLostError,
     DatagramError,
     IrohErrorKind,
@@ -14,6 +15,8 @@ from iroh import (
     StreamError,
     TransportConfig,
 )
+
+from .conftest import ALPN
 
 
 async def test_both_ends_know_each_other(connect) -> None:
@@ -50,6 +53,19 @@ async def test_close_code_and_reason_reach_the_other_side(connect) -> None:
     assert caught.value.message() == (
         'ApplicationClosed(ApplicationClose { error_code: 5, reason: b"bye" })'
     )
+
+
+async def test_who_closes_at_once_was_connected_all_the_same(bind) -> None:
+    server, client = await bind(alpns=[ALPN]), await bind()
+
+    async def accept() -> Connection:
+        return await (await server.accept_next())
+
+    accepting = asyncio.create_task(accept())
+    (await client.connect(server.addr(), ALPN)).close(7, b"never mind")
+    accepted = await accepting  # the client's Finished left before its application had a turn
+    assert accepted.remote_id() == client.id()
+    assert (await accepted.closed()).code == 7
 
 
 async def test_after_our_own_close_every_operation_says_so(connect) -> None:

@@ -207,6 +207,8 @@ async def test_one_write_a_turn_leaves_at_once_and_several_leave_together(host) 
 async def test_who_waits_goes_first_and_one_pump_sends_the_answer(host) -> None:
     driver = dial(host)
     connection = driver.connection
+    connection.pending = [ev.Connected(b"alpn", b"peer")]
+    driver.pump()
     host.engine.received = Received([connection], [])
 
     async def answer() -> int:

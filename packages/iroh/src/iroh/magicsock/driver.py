@@ -132,9 +132,12 @@ class ConnectionDriver:
         with its acknowledgement.
         """
         connection, inbox = self.connection, self.inbox
+        if self._retired or not inbox.connected:  # the end of a handshake waits for nobody
+            self.pump()
+            return
         inbox.waiters.woken = drained = False
         try:
-            if not self._retired and not connection.is_pressing(now):
+            if not connection.is_pressing(now):
                 events = connection.events()
                 drained = bool(events) and inbox.take(events)
         except Exception:  # as in `pump`
