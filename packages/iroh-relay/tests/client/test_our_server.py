@@ -1,14 +1,15 @@
 """The client against the relay server of this package."""
 
 import asyncio
+import ssl
 from typing import Any
 
 from iroh_base.addr import SocketAddr
 from iroh_base.keys import PublicKey, SecretKey
-from iroh_relay.client import RelayClient, probe_latency
+from iroh_relay.client import RelayClient, RelayState, probe_latency
 from iroh_relay.protos import MAX_BATCH_CONTENTS, MAX_SINGLE_CONTENTS
 from iroh_relay.relay_map import RelayConfig
-from iroh_relay.server import Access, ClientRequest, RelayServer
+from iroh_relay.server import Access, ClientRequest, Everyone, RelayServer, SelfSigned
 from iroh_relay.server import RelayServerConfig as ServerConfig
 
 LOOPBACK = SocketAddr("127.0.0.1", 0)
@@ -115,6 +116,32 @@ async def test_tokens() -> None:
                 assert status.last_error == "The relay denied our authentication (wrong token)"
                 break
         await denied.client.close()
+
+
+async def test_a_denial_over_tls_is_not_for_ever() -> None:
+    """The relay hangs up first: closing asyncio's TLS transport once more would break it."""
+    certificates = SelfSigned()
+    trust = ssl.create_default_context(cadata=certificates.chain_pem.decode())
+    config = ServerConfig(http_bind_addr=LOOPBACK, https_bind_addr=LOOPBACK)
+    async with RelayServer(config, access=Token(), certificates=certificates) as server:
+        client = RelayClient(
+            RelayConfig(url=str(server.url), auth_token="wrong"),
+            SecretKey.generate(),
+            on_datagrams=lambda *_: None,
+            ssl_context=trust,
+        )
+        async with asyncio.timeout(10), client:
+            async for status in client.status.watch():
+                if client.stats.conns_failed >= 2:
+                    break
+            assert status.last_error == "The relay denied our authentication (wrong token)"
+            await server.set_access(Everyone())
+            await client.connected()
+            await server.close()
+            async for status in client.status.watch():
+                if status.state is RelayState.DISCONNECTED:
+                    break
+            assert "internal" not in str(status.last_error)
 
 
 async def test_restart() -> None:

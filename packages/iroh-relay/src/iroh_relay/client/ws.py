@@ -138,7 +138,8 @@ class WebSocketStream:
         with contextlib.suppress(aiohttp.ClientError, OSError):  # it may be gone already
             self._ws.write_now(_NORMAL_CLOSURE, aiohttp.WSMsgType.CLOSE)
         try:
-            self._ws.transport.close()
+            if not self._ws.transport.is_closing():  # a second time breaks asyncio's TLS transport
+                self._ws.transport.close()
             if linger and self._ws.lost is not None:
                 await asyncio.wait((self._ws.lost,), timeout=linger)
         finally:
