@@ -131,10 +131,10 @@ async def test_a_denial_over_tls_is_not_for_ever() -> None:
             ssl_context=trust,
         )
         async with asyncio.timeout(10), client:
-            async for status in client.status.watch():
+            async for _ in client.status.watch():
                 if client.stats.conns_failed >= 2:
                     break
-            assert status.last_error == "The relay denied our authentication (wrong token)"
+            assert client.status.get().last_error == "The relay denied our authentication (wrong token)"
             await server.set_access(Everyone())
             await client.connected()
             await server.close()
