@@ -134,7 +134,7 @@ async def test_a_denial_over_tls_is_not_for_ever() -> None:
             async for _ in client.status.watch():
                 if client.stats.conns_failed >= 2:
                     break
-            assert client.status.get().last_error == "The relay denied our authentication (wrong token)"
+            assert "denied our authentication (wrong token)" in str(client.status.get().last_error)
             await server.set_access(Everyone())
             await client.connected()
             await server.close()
