@@ -35,6 +35,7 @@ RUST_PEER = "iroh==1.2.0"
 """n0's bindings (Rust iroh 1.4.1). Same import name as ours, hence never in one environment."""
 RUST_RELAY = "iroh-relay@1.4.1"
 """The crate with the Rust relay; tools/rust_peer names the crates that it is built of."""
+RUST_DUMBPIPE = "dumbpipe@0.40.1"
 TEST = (
     "acme>=5",
     "aiohttp-socks>=0.10",
@@ -196,7 +197,7 @@ def interop(session: nox.Session) -> None:
     """Every feature against real Rust endpoints; `-- --write` renews COMPATIBILITY.md.
 
     With `--rust-relay` also each relay with each client, with `--rust-lookup` also mDNS and the
-    DHT; each builds Rust programs the first time.
+    DHT, with `--dumbpipe` also n0's dumbpipe; each builds Rust programs the first time.
     """
     rust = rust_python(session)
     install_workspace(session, *TEST)
@@ -205,6 +206,8 @@ def interop(session: nox.Session) -> None:
         env |= rust_programs(session)
     if "--rust-lookup" in session.posargs:
         env |= rust_lookup(session)
+    if "--dumbpipe" in session.posargs:
+        env |= rust_dumbpipe(session)
     session.run("pytest", "tools/interop", *session.posargs, env=env)
 
 
@@ -243,6 +246,17 @@ def rust_lookup(session: nox.Session) -> dict[str, str]:
         env = {"CARGO_TARGET_DIR": str(home / "lookup")}
         session.run("cargo", *build, env=env, external=True)
     return {"IROH_RUST_LOOKUP": str(program)} if program.is_file() else {}
+
+
+def rust_dumbpipe(session: nox.Session) -> dict[str, str]:
+    """Build n0's dumbpipe outside of the repository, about 6 minutes, or take the named one."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "iroh-python-interop")
+    program = Path(os.environ.get("IROH_DUMBPIPE") or home / "bin" / "dumbpipe")
+    if "IROH_DUMBPIPE" not in os.environ and shutil.which("cargo"):
+        install = ("install", "--locked", "--root", str(home), RUST_DUMBPIPE)
+        env = {"CARGO_TARGET_DIR": str(home / "target")}
+        session.run("cargo", *install, env=env, external=True)
+    return {"IROH_DUMBPIPE": str(program)} if program.is_file() else {}
 
 
 @nox.session

@@ -76,6 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write", action="store_true", help="renew COMPATIBILITY.md when all passed")
     parser.addoption("--rust-relay", action="store_true", help="also the Rust relay and client")
     parser.addoption("--rust-lookup", action="store_true", help="also Rust's mDNS and DHT lookup")
+    parser.addoption("--dumbpipe", action="store_true", help="also n0's program dumbpipe")
     parser.addoption("--ffi-tests", metavar="DIR", help="folder python of n0-computer/iroh-ffi")
     parser.addoption("--long", action="store_true", help="also what takes minutes or a gigabyte")
 
@@ -87,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: only with --long")
     config.addinivalue_line("markers", "rust_relay: only with --rust-relay, and Rust programs")
     config.addinivalue_line("markers", "rust_lookup: only with --rust-lookup, and a Rust program")
+    config.addinivalue_line("markers", "dumbpipe: only with --dumbpipe, and the Rust program")
     try:
         rust_python()
     except NotProven as error:
@@ -97,7 +99,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what takes long, unless asked for."""
     config.stash[FILES] = {item.path for item in items}
     missing, no_lookup = missing_rust(config), missing_lookup(config)
+    no_dumbpipe = missing_dumbpipe(config)
     for item in items:
+        if no_dumbpipe and item.get_closest_marker("dumbpipe"):
+            item.add_marker(pytest.mark.skip(no_dumbpipe))
         if no_lookup and item.get_closest_marker("rust_lookup"):
             item.add_marker(pytest.mark.skip(no_lookup))
         if missing and item.get_closest_marker("rust_relay"):
@@ -126,6 +131,13 @@ def missing_lookup(config: pytest.Config) -> str:
     if not os.environ.get("IROH_RUST_LOOKUP"):
         return "no Rust toolchain built tools/rust_lookup"
     return ""
+
+
+def missing_dumbpipe(config: pytest.Config) -> str:
+    """Say why dumbpipe cannot take part; empty if it can."""
+    if not config.getoption("--dumbpipe"):
+        return "not asked for: nox -s interop -- --dumbpipe"
+    return "" if os.environ.get("IROH_DUMBPIPE") else "no Rust toolchain built dumbpipe"
 
 
 @pytest.hookimpl(wrapper=True)
