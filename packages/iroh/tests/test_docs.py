@@ -1,6 +1,7 @@
 """The how-to pages and the examples do what they say, each in a process of its own."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-ELSEWHERE = {"use-trio"}  # by the session `trio`
+ELSEWHERE = {"use-trio", "use-the-command-line"}  # by the session `trio`; below
 PAGES = sorted(
     page for page in (ROOT / "docs" / "howto").glob("*.md") if page.stem not in ELSEWHERE
 )
@@ -40,6 +41,34 @@ async def test_the_blocks_of_a_page_are_one_program(page: Path) -> None:
     program = blocks(page, "python")
     assert program
     assert await run("-c", program) == blocks(page, "text")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the page is for a POSIX shell")
+async def test_the_command_lines_of_a_page_are_one_script(tmp_path: Path) -> None:
+    """What it prints is what the page's `text` blocks say."""
+    page = ROOT / "docs" / "howto" / "use-the-command-line.md"
+    program, here = tmp_path / "bin" / "iroh", tmp_path / "here"
+    program.parent.mkdir()
+    here.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -W error -m iroh "$@"\n')
+    program.chmod(0o755)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-ec", blocks(page, "sh")),
+        cwd=here,
+        env={**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"},
+        stdout=pipe,
+        stderr=pipe,
+        start_new_session=True,  # what it started in the background ends with it
+    )
+    try:
+        async with asyncio.timeout(40):
+            out, err = await process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert (process.returncode, err) == (0, b"")
+    assert out.decode() == blocks(page, "text")
 
 
 async def test_the_unix_transport_in_one_process() -> None:

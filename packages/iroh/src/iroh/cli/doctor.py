@@ -150,7 +150,9 @@ def advice(report: Report | None, *, relayed: bool, has_relays: bool) -> list[st
     if not relayed:
         found.append("relays answer, but none keeps a connection: does a proxy cut WebSockets?")
     if report.udp_probed and not report.has_udp():
-        found.append("UDP is blocked: connections stay on relays; allow UDP to port 7842 and back")
+        found.append(
+            "no relay answers over UDP (port 7842): if UDP is blocked, connections stay on relays"
+        )
     if report.mapping_varies_by_dest():
         found.append(
             "the NAT is symmetric: direct paths need a milder NAT at the other end, IPv6 at both, "
