@@ -5,6 +5,7 @@
     scoreboard      hostile peers against ours and the Rust endpoint       1.5 minutes
     flood           20 000 spoofed ClientHellos, an honest peer beside     0.5
     links           loss, reordering, black holes, in simulated time       1
+    crash           kill -9 of the DNS server, 20 times under PUTs         2
     hostile_bytes   mutated inputs against every decoder                   2 for a million
 
 The exit code says whether ours did what it must in all of them.
@@ -14,7 +15,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from reliability import flood, hostile_bytes, links, scoreboard
+from reliability import crash, flood, hostile_bytes, links, scoreboard
 
 
 def main() -> int:
@@ -30,6 +31,7 @@ def main() -> int:
         ("hostile peers", scoreboard.main, [*only, *write]),
         ("a flood", flood.main, [*only, *write]),
         ("bad links", links.main, write),
+        ("kill -9", crash.main, write),
         ("hostile bytes", hostile_bytes.main, ["--count", options.count, *write]),
     ]
     codes = []
