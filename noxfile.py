@@ -34,6 +34,7 @@ TOGETHER = {"IROH_SIBLINGS": "index"}
 RUST_PEER = "iroh==1.2.0"
 """n0's bindings (Rust iroh 1.4.1). Same import name as ours, hence never in one environment."""
 RUST_RELAY = "iroh-relay@1.4.1"
+RUST_DNS = "iroh-dns-server@1.4.1"
 """The crate with the Rust relay; tools/rust_peer names the crates that it is built of."""
 RUST_DUMBPIPE = "dumbpipe@0.40.1"
 TEST = (
@@ -196,13 +197,14 @@ def demo(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Every feature against real Rust endpoints; `-- --write` renews COMPATIBILITY.md.
 
-    With `--rust-relay` also each relay with each client, with `--rust-lookup` also mDNS and the
-    DHT, with `--dumbpipe` also n0's dumbpipe; each builds Rust programs the first time.
+    With `--rust-relay` also each relay with each client, with `--rust-dns` each DNS server, with
+    `--rust-lookup` also mDNS and the DHT, with `--dumbpipe` also n0's dumbpipe; each builds Rust
+    programs the first time.
     """
     rust = rust_python(session)
     install_workspace(session, *TEST)
     env = {"IROH_RUST_PYTHON": str(rust)}
-    if "--rust-relay" in session.posargs:
+    if {"--rust-relay", "--rust-dns"} & set(session.posargs):
         env |= rust_programs(session)
     if "--rust-lookup" in session.posargs:
         env |= rust_lookup(session)
@@ -222,11 +224,13 @@ def rust_programs(session: nox.Session) -> dict[str, str]:
     built = {
         "IROH_RUST_RELAY": home / "bin/iroh-relay",
         "IROH_RUST_PEER": release / "iroh-rust-peer",
+        "IROH_RUST_DNS": home / "bin/iroh-dns-server",
     }
     relay = ("install", "--locked", "--root", str(home), "--features", "server", RUST_RELAY)
     peer = ("build", "--release", "--manifest-path", "tools/rust_peer/Cargo.toml")
+    dns = ("install", "--locked", "--root", str(home), RUST_DNS)
     env, given = {"CARGO_TARGET_DIR": str(home / "target")}, {}
-    for (name, path), arguments in zip(built.items(), (relay, peer), strict=True):
+    for (name, path), arguments in zip(built.items(), (relay, peer, dns), strict=True):
         if name not in os.environ and shutil.which("cargo"):
             session.run("cargo", *arguments, env=env, external=True)
         found = os.environ.get(name) or str(path)

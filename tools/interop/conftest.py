@@ -75,6 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of this session."""
     parser.addoption("--write", action="store_true", help="renew COMPATIBILITY.md when all passed")
     parser.addoption("--rust-relay", action="store_true", help="also the Rust relay and client")
+    parser.addoption("--rust-dns", action="store_true", help="also the Rust DNS server")
     parser.addoption("--rust-lookup", action="store_true", help="also Rust's mDNS and DHT lookup")
     parser.addoption("--dumbpipe", action="store_true", help="also n0's program dumbpipe")
     parser.addoption("--ffi-tests", metavar="DIR", help="folder python of n0-computer/iroh-ffi")
@@ -87,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FILES] = set()
     config.addinivalue_line("markers", "long: only with --long")
     config.addinivalue_line("markers", "rust_relay: only with --rust-relay, and Rust programs")
+    config.addinivalue_line("markers", "rust_dns: only with --rust-dns, and Rust programs")
     config.addinivalue_line("markers", "rust_lookup: only with --rust-lookup, and a Rust program")
     config.addinivalue_line("markers", "dumbpipe: only with --dumbpipe, and the Rust program")
     try:
@@ -99,10 +101,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what takes long, unless asked for."""
     config.stash[FILES] = {item.path for item in items}
     missing, no_lookup = missing_rust(config), missing_lookup(config)
-    no_dumbpipe = missing_dumbpipe(config)
+    no_dumbpipe, no_dns = missing_dumbpipe(config), missing_dns(config)
     for item in items:
         if no_dumbpipe and item.get_closest_marker("dumbpipe"):
             item.add_marker(pytest.mark.skip(no_dumbpipe))
+        if no_dns and item.get_closest_marker("rust_dns"):
+            item.add_marker(pytest.mark.skip(no_dns))
         if no_lookup and item.get_closest_marker("rust_lookup"):
             item.add_marker(pytest.mark.skip(no_lookup))
         if missing and item.get_closest_marker("rust_relay"):
@@ -121,6 +125,14 @@ def missing_rust(config: pytest.Config) -> str:
     missing = [
         name for name in (relays.RELAY_VARIABLE, relays.PEER_VARIABLE) if not os.environ.get(name)
     ]
+    return f"no Rust toolchain built them: {' '.join(missing)}" if missing else ""
+
+
+def missing_dns(config: pytest.Config) -> str:
+    """Say why the Rust DNS server and its clients cannot take part; empty if they can."""
+    if not config.getoption("--rust-dns"):
+        return "not asked for: nox -s interop -- --rust-dns"
+    missing = [name for name in ("IROH_RUST_DNS", relays.PEER_VARIABLE) if not os.environ.get(name)]
     return f"no Rust toolchain built them: {' '.join(missing)}" if missing else ""
 
 
