@@ -1,5 +1,6 @@
 """DNS for iroh: `DnsResolver`, and the staggered attempts that several parts share."""
 
+from .builder import DnsProtocol, DnsResolverBuilder
 from .clock import Clock, SystemClock
 from .dns import DNS_TIMEOUT, DnsResolver, Resolver
 from .errors import (
@@ -27,7 +28,9 @@ __all__ = [
     "PUBLIC_NAMESERVERS",
     "Clock",
     "DnsError",
+    "DnsProtocol",
     "DnsResolver",
+    "DnsResolverBuilder",
     "DnsTimeoutError",
     "EndpointLookupError",
     "FallbackMode",

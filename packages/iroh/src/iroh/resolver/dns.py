@@ -13,6 +13,7 @@ from typing import Protocol, Self, TypeVar
 
 from iroh_base import IROH_TXT_NAME, EndpointInfo, EndpointInfoError, PublicKey
 
+from .builder import DnsResolverBuilder
 from .clock import Clock, SystemClock
 from .errors import (
     DnsError,
@@ -64,8 +65,9 @@ class DnsResolver:
 
     With no argument: the nameservers, search list and hosts file of the system, and public
     nameservers behind them (`fallback`, default `FallbackMode.DEFERRED`, as Rust iroh does).
-    With `nameservers`, each "ip:port" (UDP, TCP where needed), "tcp://ip:port" or
-    "tls://ip:port#name": these alone, unless `fallback` says otherwise.
+    With `nameservers`, each "ip:port" (UDP, TCP where needed), "tcp://ip:port", "tls://ip:port#name"
+    or "https://ip:port#name": these alone, unless `with_system` or `fallback` says otherwise.
+    ssl_context: whom to trust over TLS and HTTPS, for instance an authority of your own.
 
     Belongs to one event loop at a time. Holds no socket between lookups, so it needs no closing.
     Every lookup may be cancelled, which ends its queries.
@@ -75,6 +77,7 @@ class DnsResolver:
         self,
         nameservers: Iterable[str | Nameserver] | None = None,
         *,
+        with_system: bool = False,
         fallback: FallbackMode | None = None,
         fallback_nameservers: Iterable[str | Nameserver] = PUBLIC_NAMESERVERS,
         ssl_context: ssl.SSLContext | None = None,
@@ -85,6 +88,7 @@ class DnsResolver:
         self._randbelow = randbelow
         self._resolver: Resolver = StubResolver(
             nameservers,
+            with_system=with_system,
             fallback=fallback,
             fallback_nameservers=fallback_nameservers,
             clock=self._clock,
@@ -98,6 +102,16 @@ class DnsResolver:
         made = cls((), clock=clock)
         made._resolver = resolver
         return made
+
+    @classmethod
+    def builder(cls) -> DnsResolverBuilder:
+        """Begin to put one together, by upstream's names."""
+        return DnsResolverBuilder()
+
+    @classmethod
+    def with_nameserver(cls, addr: str) -> Self:
+        """A resolver that asks one nameserver by UDP (and TCP), "ip:port", and no other."""
+        return cls([addr])
 
     def clear_cache(self) -> None:
         """Forget all cached answers."""

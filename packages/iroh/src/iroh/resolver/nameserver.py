@@ -8,17 +8,18 @@ from iroh_base import AddrParseError, InvalidInputError, SocketAddr
 
 __all__ = ["PUBLIC_NAMESERVERS", "Nameserver"]
 
-Protocol = Literal["udp", "tcp", "tls"]
+Protocol = Literal["udp", "tcp", "tls", "https"]
 
-_PORTS: dict[str, int] = {"udp": 53, "tcp": 53, "tls": 853}  # RFC 1035 section 4.2, RFC 7858
+_PORTS: dict[str, int] = {"udp": 53, "tcp": 53, "tls": 853, "https": 443}
+"""RFC 1035 section 4.2, RFC 7858, RFC 8484."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nameserver:
-    """One nameserver: `ip:port` (UDP, TCP where needed), `tcp://ip:port` or `tls://ip:port#name`.
+    """One nameserver: `ip:port` (UDP, TCP where needed), or with `tcp://`, `tls://`, `https://`.
 
-    The port may be left out. `server_name` is the name in its TLS certificate; without one the
-    certificate must be for the address.
+    `#name` behind it is the name in the certificate; without one that must be for the address. Over
+    HTTPS the question goes to `/dns-query`. The port may be left out.
     """
 
     protocol: Protocol
@@ -48,9 +49,9 @@ class Nameserver:
 
 def _protocol(scheme: str, text: str) -> Protocol:
     match scheme:
-        case "udp" | "tcp" | "tls":
+        case "udp" | "tcp" | "tls" | "https":
             return scheme
-    raise InvalidInputError(f"nameserver {text!r}: the scheme must be udp, tcp or tls")
+    raise InvalidInputError(f"nameserver {text!r}: the scheme must be udp, tcp, tls or https")
 
 
 def _bare_ip(address: str, text: str) -> str:

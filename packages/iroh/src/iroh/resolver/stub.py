@@ -6,7 +6,7 @@
     fallback    a second set of nameservers, asked when all of the first have failed
 
 Facts of n0-dns-resolver 0.1.0, which is in Rust iroh since 1.2: public resolvers stand behind the
-system's (`FallbackMode::Deferred`), no negative answer is cached. Not here: DNS over HTTPS.
+system's (`FallbackMode::Deferred`), no negative answer is cached.
 """
 
 import enum
@@ -14,6 +14,7 @@ import logging
 import math
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .cache import DnsCache
@@ -62,12 +63,14 @@ class StubResolver:
         fallback_nameservers: Iterable[str | Nameserver] = PUBLIC_NAMESERVERS,
         clock: Clock,
         cache: DnsCache | None = None,
+        with_system: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         system: Callable[[], SystemConfig] = read_system_config,
     ) -> None:
         self._given = None if nameservers is None else tuple(map(Nameserver.parse, nameservers))
         if fallback is None:  # who names nameservers means these and no others
             fallback = FallbackMode.DEFERRED if nameservers is None else FallbackMode.NEVER
+        self._with_system = with_system
         self._fallback = fallback
         self._fallback_nameservers = tuple(map(Nameserver.parse, fallback_nameservers))
         self._clock = clock
@@ -101,6 +104,7 @@ class StubResolver:
             fallback_nameservers=self._fallback_nameservers,
             clock=self._clock,
             cache=self._cache,
+            with_system=self._with_system,
             ssl_context=self._ssl_context,
             system=self._system,
         )
@@ -119,7 +123,11 @@ class StubResolver:
 
     def _configuration(self) -> SystemConfig:
         if self._config is None:
-            self._config = self._system() if self._given is None else SystemConfig(self._given)
+            if self._given is None:
+                self._config = self._system()
+            else:
+                system = self._system() if self._with_system else SystemConfig()
+                self._config = replace(system, nameservers=self._given + system.nameservers)
         return self._config
 
     async def _lookup_address(self, host: str, kind: RecordType) -> list[str]:

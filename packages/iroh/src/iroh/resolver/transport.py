@@ -1,4 +1,4 @@
-"""Carrying one question to one nameserver: UDP with resends, TCP, TLS.
+"""Carrying one question to one nameserver: UDP with resends, TCP, TLS, HTTPS.
 
     0 s      first datagram              an answer that is truncated, or an ICMP error,
     0.3 s    the same again              brings TCP in at once
@@ -20,6 +20,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from .clock import Clock
+from .doh import ask_https
 from .errors import DnsError, InvalidResponseError, ResolveError
 from .late import import_late
 from .nameserver import Nameserver
@@ -135,6 +136,8 @@ async def _resend(transport: asyncio.DatagramTransport, wire: bytes, clock: Cloc
 async def _stream(
     nameserver: Nameserver, question: Question, context: ssl.SSLContext | None
 ) -> "dns.message.Message":
+    if nameserver.protocol == "https":
+        return _accepted(question, await ask_https(nameserver, question.wire, context))
     name = None
     if nameserver.protocol == "tls":
         context = context or ssl.create_default_context()
@@ -151,11 +154,16 @@ async def _stream(
         # RFC 1035 section 4.2.2: two bytes of length, then the message
         writer.write(len(question.wire).to_bytes(2) + question.wire)
         length = int.from_bytes(await reader.readexactly(2))
-        message = question.accept(await reader.readexactly(length))
+        answer = await reader.readexactly(length)
     except (OSError, EOFError) as error:
         raise _transport_error(error) from error
     finally:
         writer.transport.abort()  # a polite TLS goodbye would wait for the server
+    return _accepted(question, answer)
+
+
+def _accepted(question: Question, answer: bytes) -> "dns.message.Message":
+    message = question.accept(answer)
     if message is None:
         raise InvalidResponseError
     return message
