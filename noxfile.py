@@ -49,6 +49,7 @@ TEST = (
     "trustme>=1.2",
 )
 LINT = ("codespell>=2.4", "import-linter==2.16", "packaging>=25", "ruff==0.17.6")
+DOCS = ("mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.30", "ruff==0.17.6")
 TRIO = ("trio>=0.30", "trio-asyncio>=0.15")
 TYPES = (*TEST, *TRIO, "mypy==2.4.1", "nox>=2026.4")
 ACME_SERVER = ("pebble", "pebble-challtestsrv")
@@ -163,6 +164,16 @@ def trio(session: nox.Session) -> None:
     install_workspace(session, *TEST, *TRIO)
     folder = "packages/iroh/tests/trio"
     session.run("pytest", "-c", f"{folder}/pytest.ini", folder, *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning, like a link to nowhere, is an error."""
+    install_tools(session, *DOCS)
+    site = scratch(session) / "site"
+    session.env["NO_MKDOCS_2_WARNING"] = "1"
+    session.run("mkdocs", "build", "--strict", "--site-dir", str(site))
+    session.log(f"{sum(1 for _ in site.rglob('*.html'))} pages in {site}")
 
 
 @nox.session

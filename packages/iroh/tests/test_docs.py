@@ -1,7 +1,8 @@
-"""The how-to pages and the examples do what they say, each in a process of its own."""
+"""Every page, every README and every example does what it says, in a process of its own."""
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-ELSEWHERE = {"use-trio", "use-the-command-line"}  # by the session `trio`; below
-PAGES = sorted(
-    page for page in (ROOT / "docs" / "howto").glob("*.md") if page.stem not in ELSEWHERE
-)
+ELSEWHERE = {"docs/howto/use-trio.md"}  # by the session `trio`
+TEXTS = [*ROOT.glob("README.md"), *ROOT.glob("packages/*/README.md"), *ROOT.glob("docs/**/*.md")]
+PAGES = {
+    str(path.relative_to(ROOT)): path for path in sorted(TEXTS) if "```python" in path.read_text()
+}
 UNIX = ROOT / "examples" / "unix_transport.py"
 STRICT = (sys.executable, "-W", "error")
 
@@ -31,16 +33,75 @@ async def run(*command: str) -> str:
     return out.decode()
 
 
-def blocks(page: Path, kind: str) -> str:
-    return "".join(re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL))
+RUN_CELLS = """
+import ast, asyncio, inspect, json, sys
+async def main():
+    names = {"__name__": "__main__"}
+    for cell in json.loads(sys.argv[1]):
+        code = compile(cell, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if inspect.iscoroutine(result := eval(code, names)):
+            await result
+asyncio.run(main())
+"""
+"""Runs cells as a notebook does."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-async def test_the_blocks_of_a_page_are_one_program(page: Path) -> None:
-    """What it prints is what the page's `text` blocks say."""
-    program = blocks(page, "python")
-    assert program
-    assert await run("-c", program) == blocks(page, "text")
+def blocks(page: Path, kind: str) -> list[str]:
+    return re.findall(rf"```{kind}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def awaits(program: str) -> bool:
+    """Say whether there is an `await` outside of functions."""
+    try:
+        compile(program, "page", "exec")
+    except SyntaxError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.keys() - ELSEWHERE))
+async def test_the_blocks_of_a_page_are_one_program(page: str) -> None:
+    """What it prints is what the page's `text` blocks say, if there are any."""
+    cells, said = blocks(PAGES[page], "python"), "".join(blocks(PAGES[page], "text"))
+    program = "\n".join(cells)
+    if awaits(program):
+        out = await run("-c", RUN_CELLS, json.dumps(cells))
+    else:
+        out = await run("-c", program)
+    assert out == said or not said
+
+
+def test_all_pages_are_seen() -> None:
+    """A page whose Python is in blocks of another kind would not be run."""
+    assert len([page for page in PAGES if page.endswith("README.md")]) == 5
+    for path in TEXTS:
+        assert not re.search(r"```(py|Python|pycon)\n", path.read_text()), path
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("echo", "hello from asyncio\n"), ("echo_sync", "hello without async\n")],
+)
+async def test_echo(name: str, said: str) -> None:
+    assert await run(str(ROOT / "examples" / f"{name}.py")) == said
+
+
+async def test_chat() -> None:
+    """Each sees what the other types, and both come to their end."""
+    pipe = asyncio.subprocess.PIPE
+    chat = (*STRICT, str(ROOT / "examples" / "chat.py"))
+    pipes = {"stdin": pipe, "stdout": pipe, "stderr": pipe}
+    host = await asyncio.create_subprocess_exec(*chat, **pipes)
+    assert host.stdout is not None
+    ticket = (await host.stdout.readline()).decode().strip()
+    guest = await asyncio.create_subprocess_exec(*chat, ticket, **pipes)
+    said = await asyncio.gather(host.communicate(b"hi\nthere\n"), guest.communicate(b"oh\n"))
+    assert [re.sub(rb"\b[0-9a-f]{10}\b", b"x", out) for out, _ in said] == [
+        b"x: oh\n",
+        b"x: hi\nx: there\n",
+    ]
+    assert [err for _, err in said] == [b"", b""]
+    assert (host.returncode, guest.returncode) == (0, 0)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the page is for a POSIX shell")
@@ -54,7 +115,7 @@ async def test_the_command_lines_of_a_page_are_one_script(tmp_path: Path) -> Non
     program.chmod(0o755)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *("bash", "-ec", blocks(page, "sh")),
+        *("bash", "-ec", "".join(blocks(page, "sh"))),
         cwd=here,
         env={**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"},
         stdout=pipe,
@@ -68,16 +129,15 @@ async def test_the_command_lines_of_a_page_are_one_script(tmp_path: Path) -> Non
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
     assert (process.returncode, err) == (0, b"")
-    assert out.decode() == blocks(page, "text")
+    assert out.decode() == "".join(blocks(page, "text"))
 
 
 async def test_the_unix_transport_in_one_process() -> None:
     assert "hello over a Unix socket\nfrom " in await run(str(UNIX))
 
 
-async def test_echo_without_async() -> None:
+async def test_echo_without_async_between_processes() -> None:
     echo = str(ROOT / "examples" / "echo_sync.py")
-    assert await run(echo) == "hello without async\n"
     pipe = asyncio.subprocess.PIPE
     server = await asyncio.create_subprocess_exec(*STRICT, echo, "serve", stdout=pipe, stderr=pipe)
     assert server.stdout is not None
