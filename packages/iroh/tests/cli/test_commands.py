@@ -10,8 +10,7 @@ import pytest
 
 from iroh import EndpointAddr, EndpointTicket, SecretKey
 from iroh.cli import exits, main, options
-from iroh.cli.console import Console, size_text
-from iroh.cli.identity import secret_key
+from iroh.cli.console import size_text
 
 KEY = SecretKey.from_bytes(bytes(range(32)))
 ID = str(KEY.public())
@@ -54,21 +53,23 @@ def test_no_key_is_an_error_with_a_remedy(capsys) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are a thing of POSIX systems")
-def test_a_key_that_others_can_read_is_warned_of(tmp_path, capsys) -> None:
+def test_a_key_that_others_can_read_is_refused(tmp_path, capsys) -> None:
     file = tmp_path / "key"
     file.write_text(KEY.to_bytes().hex())
     file.chmod(0o644)
-    assert secret_key(str(file), Console()) == KEY
+    assert main(["id", "--secret-file", str(file)]) == exits.LOCAL_FILE
     assert f"chmod 600 {file}" in capsys.readouterr().err
 
 
-def test_a_bad_key_says_where_it_stands(tmp_path) -> None:
+def test_a_bad_key_says_where_it_stands(tmp_path, capsys, monkeypatch) -> None:
     file = tmp_path / "key"
     file.write_text("ab" * 30)
-    with pytest.raises(exits.CliError, match=f"{file} holds no secret key"):
-        secret_key(str(file), Console())
-    with pytest.raises(exits.CliError, match="the environment's IROH_SECRET holds no"):
-        secret_key(None, Console(), {"IROH_SECRET": "x"})
+    file.chmod(0o600)
+    assert main(["id", "--secret-file", str(file)]) == exits.LOCAL_FILE
+    assert f"{file} holds no secret key" in capsys.readouterr().err
+    monkeypatch.setenv("IROH_SECRET", "x")
+    assert main(["id"]) == exits.LOCAL_FILE
+    assert "the environment's IROH_SECRET holds no" in capsys.readouterr().err
 
 
 def test_tickets_are_made_and_looked_into(capsys) -> None:

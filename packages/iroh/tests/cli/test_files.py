@@ -28,10 +28,10 @@ async def test_send_once_and_receive(start, tmp_path) -> None:
 
 
 @posix
-async def test_killed_on_either_side_and_gone_on_with(start, tmp_path) -> None:
-    """kill -9 of both ends; the ticket of the restarted sender goes on with what is there."""
+async def test_interrupted_and_killed_on_either_side_and_gone_on_with(start, tmp_path) -> None:
+    """Ctrl-C, then kill -9 of both ends; the new ticket goes on with what is there."""
     file, goal = tmp_path / "big", tmp_path / "to"
-    file.write_bytes(os.urandom(1_000_000) * 80)
+    file.write_bytes(os.urandom(1_000_000) * 120)
     key = ("--secret-file", str(tmp_path / "key"))
     send = await start("--json", "send", *key, str(file))
     ticket = (await send.event("sharing"))["ticket"]
@@ -48,6 +48,11 @@ async def test_killed_on_either_side_and_gone_on_with(start, tmp_path) -> None:
 
     recv = await start(*options, ticket)
     had = await until_some_is_there()
+    recv.signal(signal.SIGINT)
+    status, out, _ = await recv.end()
+    assert (status, '"interrupted"' in out) == (130, True)
+    recv = await start(*options, ticket)
+    assert (await recv.event("resumed"))["bytes"] >= had
     for program in (recv, send):
         program.process.kill()
         await program.process.wait()

@@ -13,7 +13,7 @@ import json
 import sys
 from typing import Any, TextIO
 
-__all__ = ["Console", "size_text"]
+__all__ = ["Console", "count_text", "size_text"]
 
 
 class Console:
@@ -82,3 +82,8 @@ def size_text(count: float) -> str:
             break
         count /= 1000
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def count_text(count: int, noun: str) -> str:
+    """Say how many there are: "1 file", "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -70,6 +70,7 @@ def _of_library(error: Exception) -> CliError:
         BindError,
         ConnectError,
         ConnectTimeoutError,
+        KeyFileError,
         LookupFailedError,
         StreamLostError,
     )
@@ -84,6 +85,8 @@ def _of_library(error: Exception) -> CliError:
         return _of_dial(error)
     if isinstance(error, BindError):
         return CliError(str(error), "", FAILED)
+    if isinstance(error, KeyFileError):
+        return CliError(str(error), "", LOCAL_FILE)
     if "iroh.protocols.files" in sys.modules and (told := _of_files(error)) is not None:
         return told
     if isinstance(error, StreamLostError) and getattr(error.reason, "code", None) == NOT_ALLOWED:

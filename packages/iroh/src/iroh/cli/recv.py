@@ -8,12 +8,12 @@ import argparse
 import asyncio
 
 from iroh.cli import exits
-from iroh.cli.console import Console, size_text
+from iroh.cli.console import Console, count_text, size_text
 from iroh.cli.progress import Progress
 from iroh.cli.setup import FIRST_PAUSE, LONGEST_PAUSE, bound, dial
 from iroh.endpoint import Endpoint
 from iroh.errors import ConnectError, ConnectionLostError, FinishedEarlyError, StreamLostError
-from iroh.protocols.files import FILES_ALPN, Download, Existing
+from iroh.protocols.files import FILES_ALPN, Download, Existing, Kind
 
 __all__ = ["run"]
 
@@ -31,6 +31,11 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         with download:
             async with bound(options, console) as endpoint:
                 await _Receiver(endpoint, options, console, download, progress).run()
+    except asyncio.CancelledError:
+        progress.end()
+        if progress.count:
+            console.tell("interrupted", "interrupted; the same command goes on where it stopped")
+        raise
     finally:
         progress.end()
     return exits.DONE
@@ -108,10 +113,10 @@ class _Receiver:
         if download.found:
             found = size_text(download.found)
             self._console.tell("resumed", f"{found} are here already", bytes=download.found)
-        total = size_text(download.size)
+        files = sum(entry.kind is not Kind.FOLDER for entry in download.entries)
         self._console.tell(
             "receiving",
-            f"receiving {len(download.entries)} entries, {total}",
+            f"receiving {count_text(files, 'file')}, {size_text(download.size)}",
             bytes=download.size,
             names=download.names,
         )

@@ -5,7 +5,7 @@ import asyncio
 from dataclasses import dataclass
 
 from iroh.cli import exits
-from iroh.cli.console import Console, size_text
+from iroh.cli.console import Console, count_text, size_text
 from iroh.cli.progress import Progress
 from iroh.cli.setup import bound, serving, wait_online
 from iroh.protocols.files import (
@@ -29,7 +29,7 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         await wait_online(endpoint, options, console)
         async with serving(endpoint, {FILES_ALPN: share}, options.allow, console):
             ticket = str(FileTicket(endpoint.addr(), collection.hash))
-            what = f"{collection.files} files, {size_text(collection.size)}"
+            what = f"{count_text(collection.files, 'file')}, {size_text(collection.size)}"
             say = f"sharing {what}; to receive:\n  iroh recv {ticket}"
             facts = {"files": collection.files, "bytes": collection.size, "id": str(endpoint.id())}
             console.ticket("sharing", say, ticket, **facts)

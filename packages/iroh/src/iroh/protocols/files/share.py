@@ -16,6 +16,7 @@ from pathlib import Path
 from iroh.connection import Connection
 from iroh.errors import ConnectionLostError, StreamError
 from iroh.protocols.files.wire import (
+    MAX_CONTENTS,
     Code,
     Entry,
     FilesError,
@@ -74,7 +75,7 @@ def collect(
 ) -> Collection:
     """Look at files and folders, and hash them; call it in a thread. `progress` gets bytes.
 
-    Raises OSError, FilesError for two of the same name, UnsafePathError for an impossible name.
+    Raises OSError, FilesError for two of the same name or too many, UnsafePathError for a name.
     """
     found: dict[str, tuple[Kind, Path, Identity]] = {}
     skipped: list[tuple[Path, str]] = []
@@ -93,6 +94,8 @@ def collect(
         result.entries.append(Entry(kind, relative, size, digest))
         result.places.append((place, identity))
     result.contents = encode_contents(result.entries)
+    if len(result.contents) > MAX_CONTENTS:
+        raise FilesError("these are too many files for one ticket: pack them first")
     result.hash = contents_hash(result.contents)
     return result
 
