@@ -51,6 +51,8 @@ TEST = (
 LINT = ("codespell>=2.4", "import-linter==2.16", "packaging>=25", "ruff==0.17.6")
 DOCS = ("mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings[python]>=0.30", "ruff==0.17.6")
 TRIO = ("trio>=0.30", "trio-asyncio>=0.15")
+VERIFY = ("pyright[nodejs]==1.1.414",)
+"""With a Node of its own where there is none."""
 TYPES = (*TEST, *TRIO, "mypy==2.4.1", "nox>=2026.4")
 ACME_SERVER = ("pebble", "pebble-challtestsrv")
 ACME_SERVER_VERSION = "v2.10.3"
@@ -192,6 +194,15 @@ def types(session: nox.Session) -> None:
         ("mypy", "--strict", *SOURCES),
         ("mypy", "--strict", "noxfile.py", "conftest.py", "tools", "examples"),
     )
+
+
+@nox.session
+def verifytypes(session: nox.Session) -> None:
+    """How much of the public types pyright knows, in percent, and the least that it may be."""
+    install_workspace(session, *VERIFY)
+    folders = [f"./packages/{name}" for name in PACKAGES]
+    session.install("--no-deps", "--force-reinstall", *folders, env=TOGETHER)
+    session.run("python", "tools/verifytypes.py")
 
 
 @nox.session

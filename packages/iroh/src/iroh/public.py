@@ -5,6 +5,7 @@ it the command line's start, costs next to nothing.
 """
 
 from iroh import presets
+from iroh.asyncio_streams import asyncio_streams
 from iroh.ca_tls import CaTlsConfig
 from iroh.connection import (
     Closed,
@@ -203,6 +204,7 @@ __all__ = [
     "WatchHandle",
     "Way",
     "ZeroRttStatus",
+    "asyncio_streams",
     "load_secret_key",
     "preset_iroh_services",
     "preset_minimal",

@@ -111,7 +111,7 @@ class Router:
         self._endpoint = endpoint
         self._filter = incoming_filter
         self._max_tasks = max_connections
-        self.refused = 0
+        self.refused: int = 0
         """Attempts refused because max_connections were being handled."""
         self._handlers = {alpn: _check_handler(alpn, entry) for alpn, entry in handlers.items()}
         self._tasks: set[asyncio.Task[None]] = set()
