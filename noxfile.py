@@ -230,6 +230,8 @@ def interop(session: nox.Session) -> None:
         env |= rust_programs(session)
     if "--rust-lookup" in session.posargs:
         env |= rust_lookup(session)
+    if "--libtorrent" in session.posargs:
+        env |= torrent_python(session)
     if "--dumbpipe" in session.posargs:
         env |= rust_dumbpipe(session)
     session.run("pytest", "tools/interop", *session.posargs, env=env)
@@ -259,6 +261,18 @@ def rust_programs(session: nox.Session) -> dict[str, str]:
         if Path(found).is_file():
             given[name] = found
     return given
+
+
+def torrent_python(session: nox.Session) -> dict[str, str]:
+    """Give an environment with libtorrent, the DHT most used; none where it has no wheel."""
+    home = Path(session.virtualenv.location).with_name("libtorrent")
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not python.is_file():
+        session.run(sys.executable, "-m", "venv", str(home), external=True, silent=True)
+    install = (str(python), "-m", "pip", "install", "-q", "--only-binary", ":all:", "libtorrent>=2")
+    session.run(*install, external=True, success_codes=[0, 1])
+    probe = session.run(str(python), "-c", "import libtorrent", external=True, success_codes=[0, 1])
+    return {"IROH_TORRENT_PYTHON": str(python)} if probe else {}
 
 
 def rust_lookup(session: nox.Session) -> dict[str, str]:

@@ -79,6 +79,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rust-lookup", action="store_true", help="also Rust's mDNS and DHT lookup")
     parser.addoption("--dumbpipe", action="store_true", help="also n0's program dumbpipe")
     parser.addoption("--ffi-tests", metavar="DIR", help="folder python of n0-computer/iroh-ffi")
+    parser.addoption("--libtorrent", action="store_true", help="also the DHT of libtorrent")
     parser.addoption("--long", action="store_true", help="also what takes minutes or a gigabyte")
 
 
