@@ -6,7 +6,8 @@
     flood           20 000 spoofed ClientHellos, an honest peer beside     0.5
     links           loss, reordering, black holes, in simulated time       1
     crash           kill -9 of the DNS server, 20 times under PUTs         2
-    hostile_bytes   mutated inputs against every decoder                   2 for a million
+    hostile_bytes   mutated queries to the DNS server                      1 for a million
+                    mutated inputs against every decoder                   2 for a million
 
 The exit code says whether ours did what it must in all of them.
 """
@@ -32,6 +33,7 @@ def main() -> int:
         ("a flood", flood.main, [*only, *write]),
         ("bad links", links.main, write),
         ("kill -9", crash.main, write),
+        ("hostile DNS", hostile_bytes.main, ["--count", options.count, "--only", "dns"]),
         ("hostile bytes", hostile_bytes.main, ["--count", options.count, *write]),
     ]
     codes = []

@@ -417,8 +417,8 @@ def run(name: str, target: Target, seeds: list[bytes], count: int, seed: int) ->
     return score
 
 
-def all_targets(count: int, seed: int) -> list[Score]:
-    """Run every target with its share of `count` inputs."""
+def all_targets(count: int, seed: int, only: str | None = None) -> list[Score]:
+    """Run every target with its share of `count` inputs, or one with all of them."""
     noise, evil = Engines(), Engines()
     targets: list[tuple[str, int, Target, list[bytes]]] = [
         ("frames", 32, decode_frames, frame_seeds()),
@@ -435,6 +435,8 @@ def all_targets(count: int, seed: int) -> list[Score]:
         ("dns", 3, formats.answer_query, formats.query_seeds()),
     ]
     scores = []
+    if only is not None:
+        targets = [(name, 100, *rest) for name, _, *rest in targets if name == only]
     for name, share, target, seeds in targets:
         scores.append(run(name, target, seeds, count * share // 100, seed))
         print(scores[-1], flush=True)
@@ -448,9 +450,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Mutated bytes against all decoders.")
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--only", metavar="TARGET", help="all of them for one target")
     parser.add_argument("--write", action="store_true", help="renew docs/reliability.md")
     options = parser.parse_args(arguments)
-    scores = all_targets(options.count, options.seed)
+    scores = all_targets(options.count, options.seed, options.only)
     foreign = sum(len(score.foreign) for score in scores)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     total = (
@@ -459,7 +462,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"seed {options.seed}"
     )
     print(total)
-    if options.write:
+    if options.write and options.only is None:
         from reliability import report  # late: a program of its own must not need the others
 
         report.write("bytes", "\n".join(f"- {line}" for line in (*scores, total)))

@@ -12,6 +12,11 @@ def test_nothing_foreign_comes_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert "10000 inputs, 0 foreign exceptions" in capsys.readouterr().out
 
 
+def test_nothing_foreign_comes_out_of_the_dns_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert hostile_bytes.main(["--count", "10000", "--seed", "1", "--only", "dns"]) == 0
+    assert "10000 inputs, 0 foreign exceptions" in capsys.readouterr().out
+
+
 def test_what_is_foreign_is_told() -> None:
     def target(data: bytes, rng: random.Random) -> None:
         raise LookupError("foreign")
