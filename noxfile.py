@@ -35,7 +35,7 @@ RUST_PEER = "iroh==1.2.0"
 """n0's bindings (Rust iroh 1.4.1). Same import name as ours, hence never in one environment."""
 RUST_RELAY = "iroh-relay@1.4.1"
 RUST_DNS = "iroh-dns-server@1.4.1"
-"""The crate with the Rust relay; tools/rust_peer names the crates that it is built of."""
+"""The crates with the Rust servers; tools/rust_peer names the crates that it is built of."""
 RUST_DUMBPIPE = "dumbpipe@0.40.1"
 TEST = (
     "acme>=5",
