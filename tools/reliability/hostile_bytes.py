@@ -436,7 +436,7 @@ def all_targets(count: int, seed: int, only: str | None = None) -> list[Score]:
     ]
     scores = []
     if only is not None:
-        targets = [(name, 100, *rest) for name, _, *rest in targets if name == only]
+        targets = [(name, 100, target, seeds) for name, _, target, seeds in targets if name == only]
     for name, share, target, seeds in targets:
         scores.append(run(name, target, seeds, count * share // 100, seed))
         print(scores[-1], flush=True)
