@@ -330,6 +330,19 @@ async def test_bind_and_close() -> None:
     assert (early.closed, late.closed) == (1, 1)
 
 
+async def test_removed_while_it_runs() -> None:
+    staying, going = Holder(), Holder()
+    services = registry(staying, going)
+    services.publish(DATA)
+    assert services.remove(going)
+    assert not services.remove(going)
+    services.publish(EndpointData([IP]))
+    assert len(staying.published) == 2
+    assert going.published == [DATA]
+    await services.close()
+    assert (staying.closed, going.closed) == (1, 1)
+
+
 async def test_close_survives_a_service_that_does_not(caplog: pytest.LogCaptureFixture) -> None:
     class Raising(Holder):
         async def close(self) -> None:

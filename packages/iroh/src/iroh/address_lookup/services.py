@@ -91,6 +91,17 @@ class AddressLookupServices:
         if self._last_data is not None:
             _publish(service, self._last_data)
 
+    def remove(self, service: AddressLookup) -> bool:
+        """Take a service out and begin to close it, as `clear`; say whether it was in.
+
+        Lookups under way go on with it until it is closed. What it published stays as it is.
+        """
+        if service not in self._services:
+            return False
+        self._services.remove(service)
+        self._begin_close(service)
+        return True
+
     def set_addr_filter(self, addr_filter: AddrFilter | None) -> None:
         """Publish only what a filter lets through, from the next `publish` on."""
         self._filter = addr_filter
@@ -120,8 +131,13 @@ class AddressLookupServices:
         """Remove all services and begin to close them; `close` waits for that."""
         services, self._services = self._services, []
         for service in services:
-            if isinstance(service, SupportsClose):
-                self._closing.add(asyncio.create_task(_close(service)))
+            self._begin_close(service)
+
+    def _begin_close(self, service: AddressLookup) -> None:
+        if isinstance(service, SupportsClose):
+            task = asyncio.create_task(_close(service))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Remove and close all services. Idempotent; services may be added again."""
