@@ -4,6 +4,7 @@ async with serve_metrics(endpoint, port=9090) as server:
     print(server.url)          # http://127.0.0.1:9090/metrics
 """
 
+import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -40,7 +41,13 @@ class MetricsServer:
         self._runner = web.AppRunner(app, access_log=None)
         try:
             await self._runner.setup()
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            site = web.TCPSite(self._runner, self._host, self._port)
+            # asyncio's create_server, cancelled in its last step, forgets a socket that listens
+            listening = asyncio.ensure_future(site.start())
+            try:
+                await asyncio.shield(listening)
+            finally:
+                await asyncio.gather(listening, return_exceptions=True)
         except BaseException:
             await self.close()
             raise
