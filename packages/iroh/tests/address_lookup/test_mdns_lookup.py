@@ -169,8 +169,12 @@ async def test_endpoints_find_each_other(port: int) -> None:
     ):
         lookup = quick(port, advertise=False)
         client.add_address_lookup(lookup)
-        event = await appeared(lookup.subscribe())
+        events = lookup.subscribe()
+        event = await appeared(events)
         assert event.endpoint_info.data.user_data == "printer"
+        server.set_user_data("scanner")  # and who watches is told
+        event = await appeared(events)
+        assert event.endpoint_info.data.user_data == "scanner"
         dialling = asyncio.create_task(client.connect(server.id(), b"mdns"))
         accepted = await server.accept_next()
         assert accepted is not None
