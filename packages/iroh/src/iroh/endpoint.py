@@ -95,6 +95,13 @@ class Endpoint(EndpointState):
         self._core.check_open()
         self._core.add_service(service)
 
+    def remove_address_lookup(self, service: AddressLookup) -> bool:
+        """Take a lookup service out and begin to close it; say whether it was in.
+
+        Lookups under way go on with it until it is closed. What it published stays as it is.
+        """
+        return self._core.services.remove(service)
+
     def set_user_data(self, text: str | UserData | None) -> None:
         """Publish this text beside our addresses, at most 245 bytes; None takes it back."""
         self._core.user_data = UserData(text) if isinstance(text, str) else text

@@ -181,6 +181,8 @@ async def test_endpoints_find_each_other(port: int) -> None:
         theirs = await accepted
         assert (await dialling).remote_id() == server.id()
         assert theirs.remote_id() == client.id()
+        assert client.remove_address_lookup(lookup)
+        assert not client.remove_address_lookup(lookup)
 
 
 def test_settings_that_make_no_sense() -> None:

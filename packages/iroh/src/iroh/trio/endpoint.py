@@ -47,6 +47,13 @@ class Endpoint(EndpointBeside, EndpointState):
         """Add a lookup service; it is told our address at once. Raises EndpointClosedError."""
         self._portal.call(self._aio.add_address_lookup, service)
 
+    def remove_address_lookup(self, service: AddressLookup) -> bool:
+        """Take a lookup service out and begin to close it; say whether it was in.
+
+        Lookups under way go on with it until it is closed. What it published stays as it is.
+        """
+        return self._portal.call(self._aio.remove_address_lookup, service)
+
     def set_user_data(self, text: str | UserData | None) -> None:
         """Publish this text beside our addresses, at most 245 bytes; None takes it back."""
         self._portal.call(self._aio.set_user_data, text)
