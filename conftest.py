@@ -9,6 +9,7 @@ errors.
 import asyncio
 import gc
 import os
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -21,6 +22,10 @@ hypothesis.settings.register_profile("workspace", deadline=None)  # a busy machi
 hypothesis.settings.load_profile("workspace")
 
 os.environ["IROH_PORTMAPPER"] = "0"  # a test never talks to this machine's router
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs behind `&` so, and programs under test inherit it: no Ctrl-C for them
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
