@@ -2,7 +2,7 @@
 
 import re
 import sys
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from iroh_dns_server.config_toml import check_config, parse_duration
 
 FULL = """
 pkarr_put_rate_limit = "smart"
+trusted_proxies = ["10.0.0.0/8", "::1"]
 data_dir = "/srv/iroh"
 [http]
 port = 80
@@ -71,6 +72,7 @@ def complaint(text: str) -> str:
 def test_every_key() -> None:
     full = parse_config(FULL)
     assert full.pkarr_put_rate_limit is RateLimit.SMART
+    assert full.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
     assert full.data_dir == Path("/srv/iroh")
     assert full.http is not None
     assert (full.http.port, full.http.bind_addr) == (80, IPv4Address("192.0.2.1"))
@@ -128,6 +130,9 @@ def test_what_may_be_left_out() -> None:
         ("[http]", 'data_dir = ""\n[http]', "data_dir: expected a directory", ""),
         ("[http]", 'pkarr_put_rate_limit = "hard"\n[http]', "pkarr_put_rate_limit:", "'smart'"),
         ("[http]", "pkarr_put_rate_limit = []\n[http]", "pkarr_put_rate_limit:", "[]"),
+        ("[http]", 'trusted_proxies = "::1"\n[http]', "trusted_proxies: expected a list", "'::1'"),
+        ("[http]", 'trusted_proxies = ["10.0.0.1/8"]\n[http]', "trusted_proxies:", "host bits"),
+        ("[http]", "trusted_proxies = [5]\n[http]", "trusted_proxies[0]: expected text", "int 5"),
         ("[http]", "extra = 1\n[http]", "extra: no such key", "zone_store"),
         ("[http]", '[zone_store]\neviction = "7"\n[http]', "zone_store.eviction:", "7days"),
         ("[http]", '[zone_store]\neviction = "7 moons"\n[http]', "zone_store.eviction:", "unit"),

@@ -1,5 +1,7 @@
 """GCRA, and who a request counts for."""
 
+from ipaddress import ip_network
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from iroh_dns_server.http.rate_limit import (
     PERIOD,
     RateLimiter,
     client_address,
-    reported_address,
+    reported_addresses,
 )
 
 
@@ -90,7 +92,7 @@ def test_the_table_forgets_the_quiet_and_is_bounded(clock: Clock) -> None:
     ],
 )  # fmt: skip
 def test_what_proxies_report(headers: dict[str, str], address: str | None) -> None:
-    assert reported_address(CIMultiDict(headers)) == address
+    assert next(iter(reported_addresses(CIMultiDict(headers))), None) == address
 
 
 def test_modes() -> None:
@@ -101,9 +103,36 @@ def test_modes() -> None:
     assert client_address(RateLimit.SIMPLE, None, headers) == "unknown"
 
 
+TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8:1::/48"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "counted"),
+    [
+        ("192.0.2.7", [("X-Forwarded-For", "192.0.2.1")], "192.0.2.7"),  # not through a proxy
+        ("10.0.0.1", [("X-Forwarded-For", "192.0.2.1")], "192.0.2.1"),
+        ("::ffff:10.0.0.1", [("X-Forwarded-For", "192.0.2.1")], "192.0.2.1"),
+        ("10.0.0.1", [("X-Forwarded-For", "8.8.8.8, 192.0.2.1")], "192.0.2.1"),  # made up
+        ("10.0.0.1", [("X-Forwarded-For", "8.8.8.8, x, 192.0.2.1, 10.0.0.2")], "192.0.2.1"),
+        ("10.0.0.1", [("X-Forwarded-For", "8.8.8.8"), ("X-Forwarded-For", "192.0.2.1")],
+         "192.0.2.1"),  # a proxy that adds a line of its own
+        ("10.0.0.1", [("X-Forwarded-For", "10.0.0.3, 10.0.0.2")], "10.0.0.1"),  # nobody else
+        ("10.0.0.1", [("X-Real-IP", "192.0.2.1")], "192.0.2.1"),
+        ("2001:db8:1::5", [("Forwarded", 'for="[2001:db8::1]:5", for=10.0.0.2')], "2001:db8::1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        (None, [("X-Forwarded-For", "192.0.2.1")], "unknown"),
+    ],
+)  # fmt: skip
+def test_only_trusted_proxies_are_believed(
+    peer: str | None, headers: list[tuple[str, str]], counted: str
+) -> None:
+    assert client_address(RateLimit.SMART, peer, CIMultiDict(headers), TRUSTED) == counted
+
+
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
 def test_no_header_makes_it_raise(forwarded_for: str, real: str, forwarded: str) -> None:
     headers = CIMultiDict(
         {"X-Forwarded-For": forwarded_for, "X-Real-IP": real, "Forwarded": forwarded}
     )
     assert client_address(RateLimit.SMART, "10.0.0.1", headers)
+    assert client_address(RateLimit.SMART, "10.0.0.1", headers, TRUSTED)

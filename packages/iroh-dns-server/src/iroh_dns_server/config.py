@@ -8,7 +8,7 @@ import dataclasses
 import enum
 import os
 import sys
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from iroh_base.mainline import DEFAULT_BOOTSTRAP
@@ -173,6 +173,8 @@ class Config:
     """None: no metrics page, so that servers in one process or test never share a port. The program
     and a file without `[metrics]` mean `MetricsConfig()`."""
     pkarr_put_rate_limit: RateLimit = RateLimit.SIMPLE
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Whose headers SMART believes; empty: everybody's, as upstream."""
     data_dir: Path | None = None
     """None: `default_data_dir()`."""
 

@@ -39,6 +39,7 @@ from iroh_dns_server.config_values import (
     ip,
     ipv4,
     ipv6,
+    networks,
     parse_duration,
     port,
     postgres_url,
@@ -190,6 +191,7 @@ def _read(whole: _Section) -> Config:
         "metrics",
         "postgres",
         "pkarr_put_rate_limit",
+        "trusted_proxies",
         "data_dir",
         "mainline",
     )
@@ -212,6 +214,7 @@ def _read(whole: _Section) -> Config:
         mainline=_mainline(whole.section("mainline")) if _usable(whole, "mainline") else None,
         metrics=_metrics(whole.section("metrics")) if "metrics" in whole else MetricsConfig(),
         pkarr_put_rate_limit=RateLimit(whole.get("pkarr_put_rate_limit", modes, "simple")),
+        trusted_proxies=whole.get("trusted_proxies", networks, ()),
         data_dir=whole.get("data_dir", directory, None),
     )
 

@@ -7,7 +7,15 @@ be right.
 import math
 import re
 from collections.abc import Callable
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +32,7 @@ __all__ = [
     "ip",
     "ipv4",
     "ipv6",
+    "networks",
     "parse_duration",
     "port",
     "postgres_url",
@@ -142,6 +151,18 @@ def ip(value: Any, path: str) -> IPv4Address | IPv6Address:
         return ip_address(text(value, path))
     except ValueError:
         raise wrong(path, 'an IP address like "127.0.0.1" or "::"', value) from None
+
+
+def networks(value: Any, path: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """A list of addresses and networks, which may be empty."""
+    expected = 'a list of networks like ["127.0.0.1", "10.0.0.0/8"]'
+    if not isinstance(value, list):
+        raise wrong(path, expected, value)
+    written = [text(item, f"{path}[{i}]") for i, item in enumerate(value)]
+    try:
+        return tuple(map(ip_network, written))
+    except ValueError as error:
+        raise ConfigError(f"{path}: expected {expected}: {error}") from None
 
 
 def ipv4(value: Any, path: str) -> IPv4Address:

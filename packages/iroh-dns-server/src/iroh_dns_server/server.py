@@ -117,6 +117,7 @@ class DnsServer:
             self._service.set_authority(authority)
         if self._pkarr is not None:
             self._pkarr.rate_limit = config.pkarr_put_rate_limit
+            self._pkarr.trusted_proxies = config.trusted_proxies
             self._pkarr.max_future = config.zone_store.max_future
         if self._expiry is not None:
             store = config.zone_store
@@ -193,6 +194,7 @@ class DnsServer:
             self.metrics,
             self.config.pkarr_put_rate_limit,
             limiter=self._limiter,
+            trusted_proxies=self.config.trusted_proxies,
             max_future=self.config.zone_store.max_future,
             clock=self._clock,
         )
@@ -277,6 +279,7 @@ def _renewed(old: Config, new: Config) -> Config:
             max_packets=live.max_packets,
         ),
         pkarr_put_rate_limit=new.pkarr_put_rate_limit,
+        trusted_proxies=new.trusted_proxies,
     )
 
 

@@ -7,6 +7,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
+from multidict import MultiMapping
+
 import iroh_dns_server
 
 __all__ = ["CORS_HEADERS", "JSON", "Ask", "BodyError", "Reply", "error_reply", "health_json"]
@@ -39,7 +41,7 @@ class Ask(NamedTuple):
     method: str
     path: str
     query: str
-    headers: Mapping[str, str]
+    headers: MultiMapping[str]
     remote: str | None
     read: Callable[[], Awaitable[bytes]]
 

@@ -9,8 +9,9 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network
 
 from iroh_base.encoding import z32_decode
 from iroh_base.errors import KeyParsingError, PkarrError
@@ -39,7 +40,8 @@ def wall_clock_us() -> int:
 class PkarrHandlers:
     """The two request handlers, on one store. `clock` gives microseconds since 1970.
 
-    `rate_limit` and `max_future` (seconds a timestamp may be ahead of the clock) may be changed.
+    `rate_limit`, `trusted_proxies` and `max_future` (seconds a timestamp may be ahead of the clock)
+    may be changed.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class PkarrHandlers:
         rate_limit: RateLimit,
         *,
         limiter: RateLimiter | None = None,
+        trusted_proxies: Sequence[IPv4Network | IPv6Network] = (),
         max_future: float = StoreConfig().max_future,
         clock: Callable[[], int] = wall_clock_us,
     ) -> None:
@@ -57,6 +60,7 @@ class PkarrHandlers:
         self._zones = zones
         self._metrics = metrics
         self.rate_limit = rate_limit
+        self.trusted_proxies = trusted_proxies
         self.max_future = max_future
         self._limiter = RateLimiter() if limiter is None else limiter
         self._clock = clock
@@ -126,7 +130,9 @@ class PkarrHandlers:
         """The 429 for a client that is too fast, worded like the Rust server's."""
         if self.rate_limit is RateLimit.DISABLED:
             return None
-        wait = self._limiter.check(client_address(self.rate_limit, ask.remote, ask.headers))
+        wait = self._limiter.check(
+            client_address(self.rate_limit, ask.remote, ask.headers, self.trusted_proxies)
+        )
         if not wait:
             return None
         self._metrics.http_rate_limited += 1

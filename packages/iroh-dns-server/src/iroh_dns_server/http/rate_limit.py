@@ -11,12 +11,14 @@ the front per request keep the table as small as the traffic of the last seconds
 """
 
 import time
-from collections.abc import Callable, Mapping
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from multidict import MultiMapping
 
 from iroh_dns_server.config import RateLimit
 
-__all__ = ["BURST", "MAX_CLIENTS", "PERIOD", "RateLimiter", "client_address", "reported_address"]
+__all__ = ["BURST", "MAX_CLIENTS", "PERIOD", "RateLimiter", "client_address", "reported_addresses"]
 
 PERIOD = 4.0
 """Seconds until one more request is allowed."""
@@ -68,30 +70,53 @@ class RateLimiter:
             del self._arrivals[oldest]
 
 
-def client_address(mode: RateLimit, peer: str | None, headers: Mapping[str, str]) -> str:
+def client_address(
+    mode: RateLimit,
+    peer: str | None,
+    headers: MultiMapping[str],
+    trusted: Sequence[IPv4Network | IPv6Network] = (),
+) -> str:
     """The address that a request counts for.
 
-    SMART believes the headers of the request, so it is only for servers that nobody reaches but
-    through a proxy that sets them.
+    SMART without `trusted` believes the headers of whoever connects, as upstream, so it is only for
+    servers that nobody reaches but through a proxy that sets them anew. With it, headers count only
+    from a proxy in these networks; the client is then the last address that is no such proxy, since
+    what stands before it may have been sent by the client itself.
     """
-    reported = reported_address(headers) if mode is RateLimit.SMART else None
-    return reported or _address(peer or "") or "unknown"
+    direct = _address(peer or "") or "unknown"
+    if mode is not RateLimit.SMART or (trusted and not _among(direct, trusted)):
+        return direct
+    chain = reported_addresses(headers)
+    if not trusted:
+        return next(iter(chain), direct)
+    return next((each for each in reversed(chain) if not _among(each, trusted)), direct)
 
 
-def reported_address(headers: Mapping[str, str]) -> str | None:
-    """The client that proxies report: the first address in `X-Forwarded-For`, else `X-Real-IP`,
-    else the first `for=` of `Forwarded` (the order of tower_governor's SmartIpKeyExtractor)."""
-    for text in headers.get("X-Forwarded-For", "").split(","):
-        if address := _address(text):
-            return address
+def reported_addresses(headers: MultiMapping[str]) -> list[str]:
+    """What proxies report, the client first and the proxies it came through after it.
+
+    That of `X-Forwarded-For`, else of `X-Real-IP`, else each `for=` of `Forwarded` (the order of
+    tower_governor's SmartIpKeyExtractor); what is no address is left out.
+    """
+    names = [name for line in headers.getall("X-Forwarded-For", ()) for name in line.split(",")]
+    if chain := [address for name in names if (address := _address(name))]:
+        return chain
     if address := _address(headers.get("X-Real-IP", "")):
-        return address
-    for element in headers.get("Forwarded", "").split(","):
-        for pair in element.split(";"):
+        return [address]
+    for line in headers.getall("Forwarded", ()):
+        for pair in line.replace(",", ";").split(";"):
             name, _, value = pair.strip().partition("=")
             if name.lower() == "for" and (address := _address_and_port(value.strip('" '))):
-                return address
-    return None
+                chain.append(address)
+    return chain
+
+
+def _among(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether an address is in one of the networks; "unknown" is in none."""
+    if address == "unknown":
+        return False
+    parsed = ip_address(address)
+    return any(parsed in network for network in networks)
 
 
 def _address_and_port(text: str) -> str | None:
