@@ -55,6 +55,10 @@ LOOKUP_END_TIMEOUT = 1.0  # seconds that cancelled lookups of foreign services m
 class MagicSock:
     """All transports of an endpoint behind one `send`."""
 
+    make_ip: Callable[..., IpTransport] = IpTransport
+    make_relay: Callable[..., RelayTransport] = RelayTransport
+    """What the transports are made with: a simulation has other ones."""
+
     def __init__(
         self,
         secret_key: SecretKey,
@@ -77,10 +81,10 @@ class MagicSock:
         metrics = self._metrics = SocketMetrics()
         self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
         self.mapped = MappedAddrs(rng)
-        self.ip = IpTransport(self._deliver, binds, metrics, default_binds)
+        self.ip = self.make_ip(self._deliver, binds, metrics, default_binds)
         self.relay: RelayTransport | None = None
         if relay_map is not None:
-            self.relay = RelayTransport(
+            self.relay = self.make_relay(
                 *(secret_key, relay_map, self.mapped, self._deliver, resolver, metrics),
                 tls=tls,
                 proxy_for=proxy_for,

@@ -17,11 +17,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
-from unittest import mock
 
 from iroh.connection import Connection
 from iroh.errors import EndpointClosedError
-from iroh.magicsock import socket as module
 from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.mapped import RelayPathAddr
 from iroh.magicsock.remote import Source
@@ -172,23 +170,23 @@ def add_endpoint(
     nat = Nat(kind, public_ip, host)
     relays: list[_Relay] = []
 
-    def make_ip(deliver: Any, _binds: Any, metrics: Any, _defaults: Any) -> _Ip:
+    def make_ip(deliver: Any, _binds: Any, metrics: Any, _defaults: Any) -> Any:
         for relay in relays:
             relay.metrics = metrics
         return _Ip(nat, network, deliver, metrics)
 
     def make_relay(
         _key: Any, _map: Any, mapped: Any, deliver: Any, _resolver: Any, metrics: Any, **_more: Any
-    ) -> _Relay:
+    ) -> Any:
         relay = _Relay(nat, network, key.public(), mapped, deliver)
         relay.metrics = metrics
         return relay
 
-    with (
-        mock.patch.object(module, "IpTransport", make_ip),
-        mock.patch.object(module, "RelayTransport", make_relay),
-    ):
-        sock = MagicSock(key, _no_lookup, RelayMap.from_urls([str(RELAY)]), rng=rng)
+    class Sock(MagicSock):
+        """On the transports of this network."""
+
+    Sock.make_ip, Sock.make_relay = staticmethod(make_ip), staticmethod(make_relay)
+    sock = Sock(key, _no_lookup, RelayMap.from_urls([str(RELAY)]), rng=rng)
     quic = new_endpoint(key, TransportConfig(), rng)
     quic.set_accepting(True)
     engine = EngineDriver(quic, sock.send)
