@@ -33,7 +33,7 @@ async def run(options: argparse.Namespace, console: Console) -> int:
                 await _Receiver(endpoint, options, console, download, progress).run()
     except asyncio.CancelledError:
         progress.end()
-        if progress.count:
+        if download.entries:
             console.tell("interrupted", "interrupted; the same command goes on where it stopped")
         raise
     finally:
