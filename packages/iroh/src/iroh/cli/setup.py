@@ -17,7 +17,7 @@ from iroh.endpoint import Endpoint
 from iroh.options import EndpointBuilder
 from iroh.relay_mode import RelayMode
 from iroh.router import Handler, ProtocolHandler, Router
-from iroh_base import EndpointAddr, EndpointTicket, PublicKey
+from iroh_base import EndpointAddr, EndpointTicket, IrohError, PublicKey
 
 __all__ = ["Allowed", "bound", "dial", "our_ticket", "serving", "wait_online"]
 
@@ -184,7 +184,7 @@ async def dial(
     while True:
         try:
             return await _dial_once(endpoint, addr, alpn, options.timeout)
-        except Exception as error:
+        except (exits.CliError, IrohError, OSError) as error:  # a bug is not dialled again
             if not getattr(options, "reconnect", False):
                 raise
             told = exits.in_words(error)
