@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AcmeCertificates"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 PRODUCTION: Final = "https://acme-v02.api.letsencrypt.org/directory"
 STAGING: Final = "https://acme-staging-v02.api.letsencrypt.org/directory"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ALPN", "CertFiles", "Certificates", "SelfSigned", "file_name"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 ALPN: Final = ("h2", "http/1.1")
 """What we offer, the preferred one first (RFC 7301); hickory's DoH clients speak h2 only."""
@@ -42,11 +42,11 @@ class Certificates:
     """What all kinds share: the context, and the bytes in it."""
 
     def __init__(self) -> None:
-        self.chain_pem = b""
-        self.key_pem = b""
+        self.chain_pem: bytes = b""
+        self.key_pem: bytes = b""
         self.challenges: dict[str, str] = {}
         """Token -> answer, for /.well-known/acme-challenge/."""
-        self.context = _context()
+        self.context: ssl.SSLContext = _context()
 
     async def prepare(self) -> None:
         """Have a certificate, now that plain HTTP is served. Raises `CertificateError`."""
@@ -78,7 +78,8 @@ class CertFiles(Certificates):
     def __init__(self, cert_cache: Path, domain: str) -> None:
         super().__init__()
         name = file_name(domain)
-        self.cert_path, self.key_path = cert_cache / f"{name}.crt", cert_cache / f"{name}.key"
+        self.cert_path: Path = cert_cache / f"{name}.crt"
+        self.key_path: Path = cert_cache / f"{name}.key"
         self._load()
 
     def reload(self) -> bool:

@@ -95,7 +95,7 @@ def integer(low: int, high: int) -> Callable[[Any, str], int]:
     return read
 
 
-port = integer(0, 65535)
+port: Callable[[Any, str], int] = integer(0, 65535)
 
 
 def boolean(value: Any, path: str) -> bool:

@@ -15,7 +15,7 @@ from iroh_dns_server.store.base import PacketStore
 
 __all__ = ["PASS_LIMIT", "Expiry"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 PASS_LIMIT = 500
 """Packets removed in one statement, so that PUTs wait for a few milliseconds at most."""

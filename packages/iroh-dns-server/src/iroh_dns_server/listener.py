@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 __all__ = ["Listener"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 RETRY_DELAY = 0.25
 """Seconds until `accept` is tried again after it failed."""

@@ -24,7 +24,7 @@ from iroh_dns_server.errors import DhtUnavailableError
 
 __all__ = ["DHT_CACHE_TTL", "MainlineFallback"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 DHT_CACHE_TTL: Final = 300.0
 """Seconds; upstream's cache of the DHT."""

@@ -21,7 +21,7 @@ from iroh_dns_server.server import DnsServer
 
 __all__ = ["Program"]
 
-logger = logging.getLogger("iroh_dns_server")
+logger: logging.Logger = logging.getLogger("iroh_dns_server")
 NAME = "iroh-dns-server"
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DnsServer"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 CERT_CACHE = "cert_cache"
 """The folder of certificates in the data directory, as upstream."""
@@ -55,8 +55,8 @@ class DnsServer:
         limiter: RateLimiter | None = None,
         clock: Callable[[], int] = wall_clock_us,
     ) -> None:
-        self.config = config or Config()
-        self.metrics = Metrics()
+        self.config: Config = config or Config()
+        self.metrics: Metrics = Metrics()
         self._authority = Authority(self.config.dns)
         self._store = store
         self._limiter = limiter

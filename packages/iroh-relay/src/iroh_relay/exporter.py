@@ -22,7 +22,7 @@ from .protos.keying import Exporter
 
 __all__ = ["exporter_of"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _SSL_AT: Final = 24
 _CONTEXT_AT: Final = 32

@@ -37,7 +37,7 @@ from .server import (
 
 __all__ = ["Program", "access_control"]
 
-logger = logging.getLogger("iroh_relay")
+logger: logging.Logger = logging.getLogger("iroh_relay")
 
 _ACME_URL: Final = "IROH_RELAY_ACME_URL"
 """Environment: the directory of another ACME server than Let's Encrypt's."""

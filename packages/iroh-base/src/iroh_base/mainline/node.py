@@ -111,11 +111,11 @@ class DhtNode:
     def __init__(
         self, now: float, random_bytes: Callable[[int], bytes], *, server: bool = False
     ) -> None:
-        self.id = random_bytes(NODE_ID_LENGTH)
+        self.id: bytes = random_bytes(NODE_ID_LENGTH)
         self.server = server
-        self.table = RoutingTable(self.id)
-        self.store = ItemStore()
-        self.stats = DhtStats()
+        self.table: RoutingTable = RoutingTable(self.id)
+        self.store: ItemStore = ItemStore()
+        self.stats: DhtStats = DhtStats()
         self._random_bytes = random_bytes
         self._tokens = Tokens(random_bytes, now)
         self._entrances: tuple[Addr, ...] = ()

@@ -32,7 +32,7 @@ from iroh_dns_server.metrics import Metrics
 
 __all__ = ["DnsService", "Pending"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_REMEMBERED = 4096
 """Answers kept by their request's bytes: over UDP at most about 6 MB, else what a packet has."""

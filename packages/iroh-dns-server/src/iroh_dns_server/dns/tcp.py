@@ -18,7 +18,7 @@ from iroh_dns_server.metrics import Metrics
 
 __all__ = ["TcpServer"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 10.0
 """Seconds for the next message to arrive in full, and for an answer to be taken. RFC 7766 section

@@ -21,7 +21,7 @@ from iroh_dns_server.metrics import Metrics
 
 __all__ = ["UdpServer"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_DATAGRAM = 4096
 """Bytes read of one request; a longer one is cut and then malformed."""

@@ -57,8 +57,8 @@ class Zone:
     def __init__(self, nodes: dict[tuple[bytes, ...], RecordSets]) -> None:
         self._nodes = nodes
         self._nodes.setdefault((), {})  # the key itself exists when its packet does
-        self.alive = True
-        self.cost = OVERHEAD + sum(
+        self.alive: bool = True
+        self.cost: int = OVERHEAD + sum(
             200
             + sum(50 + len(label) for label in name)
             + sum(len(a.records) for a in sets.values())

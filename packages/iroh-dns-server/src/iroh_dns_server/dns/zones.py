@@ -36,7 +36,9 @@ class ZoneCache:
     ) -> None:
         self._store = store
         self._fallback = fallback
-        self.local = store if isinstance(store, LocalStore) and fallback is None else None
+        self.local: LocalStore | None = (
+            store if isinstance(store, LocalStore) and fallback is None else None
+        )
         """The store, if zones can be loaded from it without waiting, and from nowhere else."""
         self._metrics = metrics
         self._budget = budget

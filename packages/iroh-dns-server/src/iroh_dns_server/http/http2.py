@@ -39,7 +39,7 @@ from iroh_dns_server.metrics import Metrics
 
 __all__ = ["Http2", "Http2Connection"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_STREAMS: Final = 64
 HEADER_LIMIT: Final = 16 * 1024

@@ -27,7 +27,7 @@ from iroh_dns_server.store.base import PacketStore, PutOutcome
 
 __all__ = ["CONTENT_TYPE", "PkarrHandlers", "wall_clock_us"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/x-pkarr-signed-packet"
 

@@ -27,7 +27,7 @@ from iroh_dns_server.metrics import Metrics
 
 __all__ = ["Routes"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 PKARR = "/pkarr/"
 CHALLENGE = "/.well-known/acme-challenge/"

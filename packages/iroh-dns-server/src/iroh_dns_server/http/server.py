@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpServer"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 4096
 """Connections at a time; a further one is closed at once."""

@@ -26,7 +26,7 @@ from iroh_dns_server.store.health import Health
 
 __all__ = ["PostgresStore", "heard_keys", "take_group"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 Connection = Any
 Pool = Any
@@ -100,9 +100,9 @@ class Put:
     __slots__ = ("future", "payload", "public_key", "timestamp")
 
     def __init__(self, public_key: bytes, payload: bytes) -> None:
-        self.public_key = public_key
-        self.timestamp = payload_timestamp(payload)
-        self.payload = payload
+        self.public_key: bytes = public_key
+        self.timestamp: int = payload_timestamp(payload)
+        self.payload: bytes = payload
         self.future: asyncio.Future[PutOutcome] = asyncio.get_running_loop().create_future()
 
 

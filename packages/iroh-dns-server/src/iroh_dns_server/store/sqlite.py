@@ -23,7 +23,7 @@ from iroh_dns_server.store.writer import DEFAULT_MAX_BATCH, DEFAULT_MAX_QUEUE, W
 
 __all__ = ["DATABASE_NAME", "LOCK_NAME", "SqliteStore"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 DATABASE_NAME = "signed-packets-1.sqlite"
 """The Rust server's file is `signed-packets-1.db` (redb): the two never touch each other's."""

@@ -22,7 +22,7 @@ from iroh_dns_server.store.health import Health
 
 __all__ = ["DEFAULT_MAX_BATCH", "DEFAULT_MAX_QUEUE", "Writer"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 DEFAULT_MAX_BATCH = 512
 """Statements in one commit. Groups of 64 reach nine tenths of the speed of groups of 1000."""

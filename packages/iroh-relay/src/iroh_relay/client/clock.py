@@ -43,7 +43,7 @@ class LoopClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.now = loop.time
+        self.now: Callable[[], float] = loop.time
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> TimerHandle:
         """As `Clock.call_later`."""

@@ -74,7 +74,7 @@ class Connection:
         self._backlog: asyncio.Task[None] | None = None
         self._failure: str | None = None
         #: Whether the relay has answered a ping on this connection.
-        self.established = False
+        self.established: bool = False
 
     @property
     def local_ip(self) -> str | None:

@@ -66,7 +66,7 @@ class Keepalive:
         self._seen = 0
         self._stopped = False
         #: When the last frame came in, in the clock's seconds.
-        self.last_received = clock.now()
+        self.last_received: float = clock.now()
 
     def start(self) -> None:
         """Send the first ping and keep watch from now on."""

@@ -41,7 +41,7 @@ class Outbox:
 
     def __init__(self, limit: int = QUEUE_LIMIT) -> None:
         self._frames: deque[bytes] = deque()
-        self.limit = limit
+        self.limit: int = limit
 
     def push(self, frames: Sequence[bytes]) -> bool:
         """Add all of `frames`, or none if there is no room for all; whether they were added."""

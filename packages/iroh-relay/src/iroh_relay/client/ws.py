@@ -57,15 +57,15 @@ class _WebSocket(aiohttp.ClientWebSocketResponse):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.upgrade = cast(aiohttp.ClientResponse, args[3])
+        self.upgrade: aiohttp.ClientResponse = cast(aiohttp.ClientResponse, args[3])
         connection = self.upgrade.connection
         # aiohttp checks both before it makes one of us.
         assert connection is not None
         assert connection.protocol is not None
         assert connection.transport is not None
         self._carrier = connection.protocol
-        self.transport = connection.transport
-        self.lost = connection.protocol.closed
+        self.transport: asyncio.Transport = connection.transport
+        self.lost: asyncio.Future[None] | None = connection.protocol.closed
         if self.lost is not None:
             self.lost.add_done_callback(_retrieved)
 

@@ -37,7 +37,7 @@ from .tls import read_tls
 
 __all__ = ["check_config", "load_config", "parse_config"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _KEYS: Final = {
     "enable_relay",

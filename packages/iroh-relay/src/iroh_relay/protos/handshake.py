@@ -93,7 +93,7 @@ class ClientHandshake:
 
     def __init__(self, secret_key: SecretKey) -> None:
         self._secret_key = secret_key
-        self.state = HandshakeState.START
+        self.state: HandshakeState = HandshakeState.START
 
     @property
     def done(self) -> bool:
@@ -128,7 +128,7 @@ class ServerHandshake:
 
     def __init__(self, rng: Callable[[int], bytes] = os.urandom) -> None:
         self._challenge = ServerChallenge(rng(CHALLENGE_LEN))
-        self.state = HandshakeState.START
+        self.state: HandshakeState = HandshakeState.START
         self.endpoint_id: PublicKey | None = None
         """Who the client is, once that is proved."""
         self.mechanism: Mechanism | None = None

@@ -46,7 +46,7 @@ from .retry import CID_LENGTH, RetryTokens, Token
 
 __all__ = ["QadLimits", "QadServer"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT: Final = 30.0  # seconds; noq `max_idle_timeout`
 MIN_INITIAL: Final = 1200  # RFC 9000 section 14.1
@@ -80,8 +80,8 @@ class QadServer(asyncio.DatagramProtocol):
         metrics: RelayMetrics | None = None,
         limits: QadLimits | None = None,
     ) -> None:
-        self.metrics = metrics or RelayMetrics()
-        self.limits = limits or QadLimits()
+        self.metrics: RelayMetrics = metrics or RelayMetrics()
+        self.limits: QadLimits = limits or QadLimits()
         self.dropped: Counter[str] = Counter()
         """Reason -> datagrams that were not taken."""
         self._bind_addr = bind_addr

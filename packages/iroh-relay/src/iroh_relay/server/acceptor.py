@@ -14,7 +14,7 @@ from typing import Final
 
 __all__ = ["Acceptor"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 RETRY_DELAY: Final = 0.25
 """Seconds until `accept` is tried again after it failed."""

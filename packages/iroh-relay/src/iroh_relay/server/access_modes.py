@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Allowlist", "Ask", "Denylist", "HttpCallout", "SharedToken"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 CALLOUT_TIMEOUT: Final = 5.0
 """Seconds a web service may take to decide. Ours: upstream waits for ever, and so does its
@@ -53,7 +53,7 @@ class _Listed:
     """What both lists share: a set of ids that can be replaced while the relay runs."""
 
     def __init__(self, ids: Iterable[PublicKey]) -> None:
-        self.ids = frozenset(ids)
+        self.ids: frozenset[PublicKey] = frozenset(ids)
 
     def on_disconnect(self, endpoint_id: PublicKey, connection_id: int) -> None:
         """Nothing to remember."""
@@ -79,7 +79,7 @@ class SharedToken:
     """Admits who shows one of these tokens, as Bearer or as `?token=`."""
 
     def __init__(self, tokens: Iterable[str]) -> None:
-        self.tokens = tuple(token.encode() for token in tokens)
+        self.tokens: tuple[bytes, ...] = tuple(token.encode() for token in tokens)
 
     async def on_connect(self, request: ClientRequest) -> Access:
         """Yes if the token is one of ours; comparing takes as long for a wrong one."""

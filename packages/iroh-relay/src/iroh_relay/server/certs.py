@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CertFiles", "CertificateError", "Certificates", "SelfSigned"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
 _END: Final = b"-----END CERTIFICATE-----"
@@ -43,12 +43,12 @@ class Certificates:
     """What the two kinds share: the context, the bytes, and who wants to hear of new ones."""
 
     def __init__(self) -> None:
-        self.chain_pem = b""
+        self.chain_pem: bytes = b""
         """The chain, the server's own certificate first."""
-        self.key_pem = b""
+        self.key_pem: bytes = b""
         self.challenges: dict[str, str] = {}
         """Token -> answer, for /.well-known/acme-challenge/ of the plain-HTTP listener."""
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context: ssl.SSLContext = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         # Endpoints never resume a session (Rust's forget it for each dial): spare both the tickets.
         self.context.num_tickets = 0
@@ -89,7 +89,8 @@ class CertFiles(Certificates):
 
     def __init__(self, cert_path: Path, key_path: Path) -> None:
         super().__init__()
-        self.cert_path, self.key_path = cert_path, key_path
+        self.cert_path: Path = cert_path
+        self.key_path: Path = key_path
         self._load()
 
     def reload(self) -> bool:

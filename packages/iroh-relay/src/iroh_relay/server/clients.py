@@ -28,7 +28,7 @@ from .metrics import RelayMetrics
 
 __all__ = ["Client", "Clients"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Client(Protocol):

@@ -15,6 +15,7 @@ Source: iroh-relay `server/client.rs` (`Actor`).
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from iroh_base.keys import PublicKey
 
@@ -33,7 +34,7 @@ from .stream import Stream
 
 __all__ = ["ClientConnection"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class ClientConnection:
@@ -67,7 +68,7 @@ class ClientConnection:
         self.set_rx_limit(rx_limit)
         self._max_point_checks = config.max_point_checks
         self._point_checks = 0
-        self.readdress = Readdresser(endpoint_id.to_bytes()).readdress
+        self.readdress: Callable[[bytes], bytes] = Readdresser(endpoint_id.to_bytes()).readdress
         self._outbox = Outbox(
             stream,
             metrics,
@@ -75,8 +76,8 @@ class ClientConnection:
             write_timeout=config.write_timeout,
             on_broken=stream.abort,
         )
-        self.send_packet = self._outbox.send_packet
-        self.send_control = self._outbox.send_control
+        self.send_packet: Callable[[bytes, int], bool] = self._outbox.send_packet
+        self.send_control: Callable[[bytes], bool] = self._outbox.send_control
 
     async def run(self) -> None:
         """Register, serve until the client goes or errs, and clean up. Cancelling ends it too."""

@@ -43,7 +43,7 @@ from .upgrade import UpgradeRefusedError, check_upgrade
 
 __all__ = ["STANDARD_HEADERS", "CaptiveHttp", "HttpServer", "RelayHttp", "health_page", "mount"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 STANDARD_HEADERS: Final = {
     "Strict-Transport-Security": "max-age=63072000; includeSubDomains",

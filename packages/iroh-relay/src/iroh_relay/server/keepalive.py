@@ -68,9 +68,9 @@ class Keepalive:
         self._jitter = jitter
         self._pings = PingTracker() if pings is None else pings
         self._period = interval + jitter()
-        self.last_received = now
+        self.last_received: float = now
         """When the client was last heard; the reader writes it for every frame."""
-        self.dead = False
+        self.dead: bool = False
         """Set by `poll` when a pong is overdue."""
 
     def pong_received(self, data: bytes, now: float) -> None:

@@ -23,7 +23,7 @@ from .tls import TlsFactory
 
 __all__ = ["Listener", "bound_addr", "listening_socket", "udp_socket"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _SHUTDOWN_GRACE: Final = 1.0
 """Seconds that requests in progress get when the server closes."""

@@ -20,7 +20,7 @@ from .stream import Stream
 
 __all__ = ["Outbox"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 _LATE: Final = 0.1

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RelayServer"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _LOOPBACK: Final = {"::": "::1", "0.0.0.0": "127.0.0.1"}
 _RESTART_JITTER: Final = (100, 1000)
@@ -65,9 +65,9 @@ class RelayServer:
         quic_certificates: Certificates | None = None,
         metrics: RelayMetrics | None = None,
     ) -> None:
-        self.service = RelayService(config, access, metrics)
+        self.service: RelayService = RelayService(config, access, metrics)
         self.certificates = certificates
-        self.quic_certificates = quic_certificates or certificates
+        self.quic_certificates: Certificates | None = quic_certificates or certificates
         self._qad: QadServer | None = None
         self._listeners: dict[str, Listener] = {}
         self._started = False

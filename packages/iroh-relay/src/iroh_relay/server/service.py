@@ -33,7 +33,7 @@ from .unique import UniquePerDay
 
 __all__ = ["RelayService", "UpgradeInfo"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _connection_ids = itertools.count()
 
@@ -59,14 +59,14 @@ class RelayService:
         access: AccessControl | None = None,
         metrics: RelayMetrics | None = None,
     ) -> None:
-        self.config = config or RelayServerConfig()
-        self.metrics = metrics or RelayMetrics()
+        self.config: RelayServerConfig = config or RelayServerConfig()
+        self.metrics: RelayMetrics = metrics or RelayMetrics()
         self._access: AccessControl = access or Everyone()
         self._unique = UniquePerDay()
         self._serving: set[Stream] = set()
         self._admitted: dict[int, tuple[ClientRequest, ClientConnection]] = {}
         self._rx_limit = self.config.rx_limit
-        self.clients = Clients(
+        self.clients: Clients = Clients(
             self.metrics,
             max_inactive=self.config.max_inactive,
             max_sent_to=self.config.max_sent_to,

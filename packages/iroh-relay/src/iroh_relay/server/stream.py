@@ -21,7 +21,7 @@ from aiohttp import WSMsgType, web
 
 __all__ = ["Stream", "WebSocketStream"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _HIGH_WATER: Final = 64 * 1024
 """Bytes in a transport's buffer above which a client counts as slow (asyncio's own default)."""

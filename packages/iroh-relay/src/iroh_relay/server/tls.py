@@ -79,11 +79,11 @@ class TlsFactory:
         self._inner = inner
         self.context = context
         self.timeout = handshake_timeout
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.alive: set[_Tls] = set()
         """Connections, also those in their handshake."""
         shares = isinstance(self.loop, asyncio.SelectorEventLoop)
-        self.shared = memoryview(bytearray(TLS_BUFFER)) if shares else None
+        self.shared: memoryview | None = memoryview(bytearray(TLS_BUFFER)) if shares else None
 
     def __call__(self) -> asyncio.BaseProtocol:
         """Make the protocol of one connection."""

@@ -30,7 +30,7 @@ class UpgradeRefusedError(ValueError):
     def __init__(self, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.text = text
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 def check_upgrade(headers: Mapping[str, str]) -> ProtocolVersion:
