@@ -31,6 +31,7 @@ from iroh.network import NetworkCare, is_recoverable
 from iroh.options import EndpointConfig
 from iroh.qlog import qlog_from_environment
 from iroh.quic.api import ServerConfig
+from iroh.quic.config import TransportConfig
 from iroh.reports import NetReports
 from iroh_base import (
     EndpointAddr,
@@ -38,6 +39,7 @@ from iroh_base import (
     PublicKey,
     SecretKey,
     TransportAddr,
+    UserData,
     Watchable,
 )
 from iroh_relay.relay_map import RelayMap
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from iroh.router import Router
     from iroh_relay.client import RelayStatus
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SERVICES_CLOSE_TIMEOUT = 3.0  # seconds that lookup services, maybe foreign ones, get to end
 
@@ -60,20 +62,21 @@ class EndpointCore:
         """Bind the sockets; nothing is read or sent yet. Raises BindError and leaves nothing."""
         from iroh.quic.engine import new_endpoint  # late: bind_endpoint has imported it
 
-        self.loop = asyncio.get_running_loop()
-        self.secret_key = config.secret_key or SecretKey.generate()
-        self.id = self.secret_key.public()
-        self.alpns = config.alpns
-        self.transport = config.transport
-        self.user_data = config.user_data
-        self.closing = self.closed = False
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.secret_key: SecretKey = config.secret_key or SecretKey.generate()
+        self.id: PublicKey = self.secret_key.public()
+        self.alpns: tuple[bytes, ...] = config.alpns
+        self.transport: TransportConfig = config.transport
+        self.user_data: UserData | None = config.user_data
+        self.closing: bool = False
+        self.closed: bool = False
         self.router: Router | None = None
         self.relay_map: RelayMap | None = None
         self.forwarding: PortForwarding | None = None
         if not config.relay_mode.is_disabled():
             self.relay_map = config.relay_mode.relay_map()
-        self.services = AddressLookupServices()
-        self.hooks = HookChain(config.hooks)
+        self.services: AddressLookupServices = AddressLookupServices()
+        self.hooks: HookChain = HookChain(config.hooks)
         self._config = config
         self._face: object = None
         self._forgotten: weakref.finalize[Any, Any] | None = None
@@ -84,17 +87,17 @@ class EndpointCore:
         keylog, qlog = keylog_from_environment(), qlog_from_environment()
         engine = new_endpoint(self.secret_key, config.transport, os.urandom, keylog, qlog)
         engine.set_accepting(bool(self.alpns))
-        self.sock = self._bind(config)
-        self.engine = EngineDriver(engine, self.sock.send)
+        self.sock: MagicSock = self._bind(config)
+        self.engine: EngineDriver = EngineDriver(engine, self.sock.send)
         self.engine.candidate_filter = self.sock.is_usable_candidate
         self.sock.deliver = self.engine.on_batches
         self.addr: Watchable[EndpointAddr] = Watchable(self.sock.addr(), self.loop.create_future)
         self.sock.on_addr_changed = self.address_changed
-        self.resolver = self._make_resolver()
-        self.monitor = NetworkMonitor()
+        self.resolver: DnsResolver = self._make_resolver()
+        self.monitor: NetworkMonitor = NetworkMonitor()
         parts = config, self.sock, self.engine, self.monitor
-        self.reports = NetReports(*parts, self.address_changed)
-        self.network = NetworkCare(
+        self.reports: NetReports = NetReports(*parts, self.address_changed)
+        self.network: NetworkCare = NetworkCare(
             self.monitor,
             self.sock,
             self.loop,
@@ -104,7 +107,9 @@ class EndpointCore:
             tell_paths=self._renew_paths,
         )
         nobody: Watchable[RelayStatus | None] = Watchable(None, self.loop.create_future)
-        self.home_status = nobody if self.sock.relay is None else self.sock.relay.home_status
+        self.home_status: Watchable[RelayStatus | None] = (
+            nobody if self.sock.relay is None else self.sock.relay.home_status
+        )
 
     def _bind(self, config: EndpointConfig) -> MagicSock:
         sock = MagicSock(

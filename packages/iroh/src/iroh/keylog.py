@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 VARIABLE = "SSLKEYLOGFILE"
 

@@ -22,7 +22,7 @@ from iroh_base import SocketAddr, Watchable
 
 __all__ = ["NetworkCare", "is_recoverable"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 FIRST_WAIT, LONGEST_WAIT, PATIENCE = 0.1, 1.0, 5.0
 """Seconds (iroh `PendingNetworkChangeNotify`)."""

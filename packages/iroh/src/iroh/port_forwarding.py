@@ -27,7 +27,7 @@ class PortForwarding:
         self._sock = sock
         self._monitor = monitor
         self._changed = changed
-        self.mapper = make(self._router)
+        self.mapper: PortMapper = make(self._router)
 
     async def run(self) -> None:
         """Ask for a mapping and follow it, until cancelled."""

@@ -102,8 +102,6 @@ from iroh_base import (
     SecretKey,
     Signature,
     SocketAddr,
-    TransportAddr,
-    UserData,
 )
 from iroh_relay.relay_map import RelayConfig, RelayMap
 
@@ -199,12 +197,10 @@ __all__ = [
     "StreamResetError",
     "StreamStoppedError",
     "Tier",
-    "TransportAddr",
     "TransportAddrInfo",
     "TransportAddrUsage",
     "TransportBias",
     "TransportConfig",
-    "UserData",
     "WatchHandle",
     "Way",
     "ZeroRttStatus",

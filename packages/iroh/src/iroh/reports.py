@@ -42,7 +42,7 @@ class NetReports:
     ) -> None:
         """address_changed: called when there is another home relay."""
         self.report: Watchable[Report | None] = Watchable(None, engine.loop.create_future)
-        self.metrics = NetReportMetrics()
+        self.metrics: NetReportMetrics = NetReportMetrics()
         self._config = config
         self._sock = sock
         self._engine = engine

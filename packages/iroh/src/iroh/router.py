@@ -18,7 +18,7 @@ from iroh.incoming import Accepting, Incoming
 if TYPE_CHECKING:
     from iroh.endpoint import Endpoint
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 __all__ = [
     "IncomingFilter",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from iroh.path_snapshot import PathSnapshot
     from iroh_relay.client import RelayStatus
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 __all__ = [

@@ -1,7 +1,5 @@
 """Address lookup: publishing where this endpoint is, and finding where others are."""
 
-from iroh_base import AddrFilter, EndpointData, EndpointInfo, UserData
-
 from .base import (
     AddressLookup,
     FilteredAddressLookup,
@@ -44,7 +42,6 @@ __all__ = [
     "N0_DNS_ENDPOINT_ORIGIN_STAGING",
     "N0_DNS_PKARR_RELAY_PROD",
     "N0_DNS_PKARR_RELAY_STAGING",
-    "AddrFilter",
     "AddressLookup",
     "AddressLookupFailed",
     "AddressLookupServices",
@@ -55,8 +52,6 @@ __all__ = [
     "DiscoveryEvent",
     "DiscoveryStream",
     "DnsAddressLookup",
-    "EndpointData",
-    "EndpointInfo",
     "Expired",
     "FilteredAddressLookup",
     "LookupContext",
@@ -73,6 +68,5 @@ __all__ = [
     "PkarrResolver",
     "SupportsBind",
     "SupportsClose",
-    "UserData",
     "force_staging_infra",
 ]

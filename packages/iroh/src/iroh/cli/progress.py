@@ -26,7 +26,7 @@ class Progress:
         total: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.count = 0
+        self.count: int = 0
         self.total = total
         self._console = console
         self._verb = verb

@@ -34,7 +34,7 @@ class Ping(ProtocolHandler):
     """Answers pings until the peer closes the connection. `answered` counts them."""
 
     def __init__(self) -> None:
-        self.answered = 0
+        self.answered: int = 0
 
     async def accept(self, conn: Connection) -> None:
         """Answer every stream of the connection, until it ends."""

@@ -32,7 +32,7 @@ __all__ = [
     "to_unix",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 PIPE_ALPN = b"DUMBPIPEV0"  # dumbpipe `ALPN`
 HANDSHAKE = b"hello"  # dumbpipe `HANDSHAKE`

@@ -107,7 +107,7 @@ class StaggeredError(DnsError):
     """Every call of a staggered lookup failed; `errors` in the order of failing."""
 
     def __init__(self, errors: Iterable[BaseException]) -> None:
-        self.errors = tuple(errors)
+        self.errors: tuple[BaseException, ...] = tuple(errors)
         super().__init__(f"no calls succeeded: [{''.join(map(str, self.errors))}]")
 
 

@@ -28,7 +28,7 @@ from .transport import exchange
 
 __all__ = ["FallbackMode", "StubResolver"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 QUERY_ATTEMPT_DELAY = 0.1
 """Seconds between two nameservers; upstream n0-dns-resolver `QUERY_ATTEMPT_DELAY`."""

@@ -21,7 +21,7 @@ from .nameserver import Nameserver
 
 __all__ = ["SystemConfig", "parse_hosts", "parse_resolv_conf", "read_system_config", "search_names"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_RESOLV_CONF = 1 << 16
 """Bytes of resolv.conf that are read."""

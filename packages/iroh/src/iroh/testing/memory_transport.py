@@ -51,7 +51,7 @@ class MemoryNetwork:
         """rng gives uniform numbers of [0, 1)."""
         self.loss = loss
         self.delay = delay
-        self.lost = 0
+        self.lost: int = 0
         """Datagrams lost by chance, by `MemoryTransport.is_up`, or for want of a receiver."""
         self._rng = rng
         self._transports: dict[PublicKey, MemoryTransport] = {}
@@ -90,7 +90,7 @@ class MemoryTransport(CustomTransport):
     max_transmit_segments: ClassVar[int] = 16
 
     def __init__(self, network: MemoryNetwork, endpoint_id: PublicKey) -> None:
-        self.addr = memory_addr(endpoint_id)
+        self.addr: CustomAddr = memory_addr(endpoint_id)
         self.is_up = True
         self.local_addrs.set((self.addr,))
         self._id = endpoint_id

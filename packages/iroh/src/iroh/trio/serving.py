@@ -21,7 +21,7 @@ from iroh.trio.portal import Portal
 
 __all__ = ["StreamListener", "open_endpoint", "serve_connections"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 HANDSHAKE_TIMEOUT = 30.0  # seconds, as iroh.router
 

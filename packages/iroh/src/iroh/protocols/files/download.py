@@ -100,7 +100,7 @@ class Download:
     ) -> None:
         self.hash = hash
         self.entries: list[Entry] = []
-        self.found = 0
+        self.found: int = 0
         """Bytes that an earlier run had left."""
         self._folder = Path(folder)
         self._part = self._folder / f".iroh-{hash.hex()[:32]}"
