@@ -13,6 +13,8 @@ from typing import Any
 log = logging.getLogger("mkdocs.plugins.iroh")  # warnings there fail a strict build
 
 LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
+FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="https?:|class="mermaid"')
+"""What a browser would fetch from elsewhere: mermaid's pictures need a script that is not here."""
 FIRST = ("index.md", "tutorial.md", "how-it-connects.md")
 
 
@@ -48,3 +50,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_more: Any) -> str
         return f"`{path}`" if text in (path, target.name) else f"{match[1]} (`{path}`)"
 
     return LINK.sub(out, markdown)
+
+
+def on_post_page(output: str, page: Any, **_more: Any) -> str:
+    """See that the page can be read without internet."""
+    if found := FETCHED.search(output):
+        log.warning("%s: fetched from elsewhere: %s", page.file.src_uri, found[0])
+    return output

@@ -139,6 +139,8 @@ def test_filters() -> None:
     backwards = AddrFilter(lambda addrs: addrs[::-1])
     assert backwards.apply(data.addrs) == [TOR, RELAY, SOCKET]
     assert list(data.filtered(backwards).addrs) == [TOR, RELAY, SOCKET]
+    assert repr(AddrFilter.relay_only()) == "AddrFilter(relay_only)"
+    assert repr(AddrFilter.unfiltered()) == "AddrFilter(unfiltered)"
 
 
 def test_data_is_de_duplicated_in_order() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pkgutil
 import re
 import signal
 import sys
@@ -76,6 +77,15 @@ def test_all_pages_are_seen() -> None:
     assert len([page for page in PAGES if page.endswith("README.md")]) == 5
     for path in TEXTS:
         assert not re.search(r"```(py|Python|pycon)\n", path.read_text()), path
+
+
+def test_each_mechanism_is_here_by_its_name() -> None:
+    """The names in the table of how-it-connects.md, which readers of other texts look for."""
+    page = (ROOT / "docs" / "how-it-connects.md").read_text()
+    names = re.findall(r"`(iroh\w*\.[\w.]*\w)`", page)
+    assert len(names) > 50
+    for name in names:
+        pkgutil.resolve_name(name)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,18 @@ class UserData(str):
 _FilterFunction = Callable[[list[TransportAddr]], list[TransportAddr]]
 
 
+def _unfiltered(addrs: list[TransportAddr]) -> list[TransportAddr]:
+    return addrs
+
+
+def _relay_only(addrs: list[TransportAddr]) -> list[TransportAddr]:
+    return [addr for addr in addrs if isinstance(addr, RelayUrl)]
+
+
+def _ip_only(addrs: list[TransportAddr]) -> list[TransportAddr]:
+    return [addr for addr in addrs if not isinstance(addr, RelayUrl)]
+
+
 @final
 class AddrFilter:
     """Chooses and orders the addresses that are published; a wrapped function from list to list."""
@@ -63,21 +75,25 @@ class AddrFilter:
     @classmethod
     def unfiltered(cls) -> Self:
         """Everything, as it is."""
-        return cls(lambda addrs: addrs)
+        return cls(_unfiltered)
 
     @classmethod
     def relay_only(cls) -> Self:
         """Only relays."""
-        return cls(lambda addrs: [a for a in addrs if isinstance(a, RelayUrl)])
+        return cls(_relay_only)
 
     @classmethod
     def ip_only(cls) -> Self:
         """Everything but relays: custom addresses stay, as upstream."""
-        return cls(lambda addrs: [a for a in addrs if not isinstance(a, RelayUrl)])
+        return cls(_ip_only)
 
     def apply(self, addrs: Iterable[TransportAddr]) -> list[TransportAddr]:
         """The chosen addresses, in the order to publish them."""
         return self._function(list(addrs))
+
+    def __repr__(self) -> str:
+        name = getattr(self._function, "__name__", repr(self._function))
+        return f"AddrFilter({name.removeprefix('_')})"
 
 
 @dataclass(frozen=True)

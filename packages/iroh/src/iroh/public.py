@@ -102,6 +102,8 @@ from iroh_base import (
     SecretKey,
     Signature,
     SocketAddr,
+    TransportAddr,
+    UserData,
 )
 from iroh_relay.relay_map import RelayConfig, RelayMap
 
@@ -197,10 +199,12 @@ __all__ = [
     "StreamResetError",
     "StreamStoppedError",
     "Tier",
+    "TransportAddr",
     "TransportAddrInfo",
     "TransportAddrUsage",
     "TransportBias",
     "TransportConfig",
+    "UserData",
     "WatchHandle",
     "Way",
     "ZeroRttStatus",

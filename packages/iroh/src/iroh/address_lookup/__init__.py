@@ -1,5 +1,7 @@
 """Address lookup: publishing where this endpoint is, and finding where others are."""
 
+from iroh_base import AddrFilter, EndpointData, EndpointInfo, UserData
+
 from .base import (
     AddressLookup,
     FilteredAddressLookup,
@@ -42,6 +44,7 @@ __all__ = [
     "N0_DNS_ENDPOINT_ORIGIN_STAGING",
     "N0_DNS_PKARR_RELAY_PROD",
     "N0_DNS_PKARR_RELAY_STAGING",
+    "AddrFilter",
     "AddressLookup",
     "AddressLookupFailed",
     "AddressLookupServices",
@@ -52,6 +55,8 @@ __all__ = [
     "DiscoveryEvent",
     "DiscoveryStream",
     "DnsAddressLookup",
+    "EndpointData",
+    "EndpointInfo",
     "Expired",
     "FilteredAddressLookup",
     "LookupContext",
@@ -68,5 +73,6 @@ __all__ = [
     "PkarrResolver",
     "SupportsBind",
     "SupportsClose",
+    "UserData",
     "force_staging_infra",
 ]
