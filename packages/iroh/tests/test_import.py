@@ -18,6 +18,18 @@ def test_import_alone_takes_nothing_along() -> None:
     assert python(code) == "[]"
 
 
+def test_the_public_names_do_without_what_only_some_need() -> None:
+    """Nor is a heavy library there before an endpoint is bound."""
+    late = (
+        *("aiohttp", "aioquic", "cryptography", "dns", "OpenSSL"),
+        *("iroh.address_lookup.mdns", "iroh.address_lookup.mainline", "iroh_base.mainline"),
+    )
+    code = f"import sys; from iroh import Endpoint; print(set({late}) & set(sys.modules))"
+    assert python(code) == "set()"
+    code = "import iroh.address_lookup as a; print([hasattr(a, n) for n in a.__all__].count(False))"
+    assert python(code) == "0"
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -1,5 +1,8 @@
 """Address lookup: publishing where this endpoint is, and finding where others are."""
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from iroh_base import AddrFilter, EndpointData, EndpointInfo, UserData
 
 from .base import (
@@ -18,8 +21,6 @@ from .errors import (
     NoServiceConfigured,
     PkarrRelayError,
 )
-from .mainline import Dht, DhtAddressLookup, DhtError
-from .mdns import Discovered, DiscoveryEvent, DiscoveryStream, Expired, MdnsAddressLookup
 from .memory import MemoryLookup
 from .n0 import (
     N0_DNS_ENDPOINT_ORIGIN_PROD,
@@ -36,6 +37,10 @@ from .pkarr import (
 )
 from .relay_client import PkarrRelayClient
 from .services import AddressLookupServices, LookupStats
+
+if _TYPE_CHECKING:
+    from .mainline import Dht, DhtAddressLookup, DhtError
+    from .mdns import Discovered, DiscoveryEvent, DiscoveryStream, Expired, MdnsAddressLookup
 
 __all__ = [
     "DEFAULT_PKARR_TTL",
@@ -76,3 +81,25 @@ __all__ = [
     "UserData",
     "force_staging_infra",
 ]
+
+_LATE = {
+    **dict.fromkeys(("Dht", "DhtAddressLookup", "DhtError"), "mainline"),
+    **dict.fromkeys(
+        ("Discovered", "DiscoveryEvent", "DiscoveryStream", "Expired", "MdnsAddressLookup"), "mdns"
+    ),
+}
+"""Who does not ask for these need not wait for their state machines."""
+
+
+def __getattr__(name: str) -> object:
+    """Import the DHT and the local network when first asked for."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(_import_module(f".{_LATE[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List these, too."""
+    return sorted({*globals(), *__all__})
