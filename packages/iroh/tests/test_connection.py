@@ -15,6 +15,7 @@ from iroh import (
     StreamError,
     TransportConfig,
 )
+from iroh_base import InvalidInputError
 
 from .conftest import ALPN
 
@@ -120,6 +121,28 @@ async def test_datagrams(connect) -> None:
     assert caught.value.message() == "TooLarge"
     assert caught.value.is_kind(IrohErrorKind.DATAGRAM)
     assert client.datagram_send_buffer_space() > 0
+
+
+async def test_datagrams_by_the_dozen(connect) -> None:
+    client, server = await connect()
+    sent = [bytes([i]) * 10 for i in range(12)]
+    assert client.send_many_datagrams(sent) == 12
+    assert client.send_many_datagrams([]) == 0
+    received = []
+    while len(received) < 12:
+        received += (few := await server.read_many_datagrams(5))
+        assert 1 <= len(few) <= 5
+    assert received == sent
+    with pytest.raises(DatagramError) as caught:
+        client.send_many_datagrams([b"small", bytes(70_000)])
+    assert caught.value.message() == "TooLarge"
+    with pytest.raises(InvalidInputError):
+        await server.read_many_datagrams(0)
+    client.close()
+    with pytest.raises(DatagramError):
+        client.send_many_datagrams([b"late"])
+    with pytest.raises(ConnectionLostError):
+        await server.read_many_datagrams(5)
 
 
 async def test_dropping_the_last_handle_closes_the_connection(connect) -> None:

@@ -1,9 +1,11 @@
 """The counters as a page for Prometheus."""
 
+import asyncio
+
 import aiohttp
 import pytest
 
-from iroh import serve_metrics
+from iroh import EndpointAddr, SecretKey, serve_metrics
 from iroh_base.openmetrics import CONTENT_TYPE
 
 from .conftest import ALPN, meet
@@ -18,6 +20,31 @@ async def test_the_names_are_those_of_rust_endpoints(bind) -> None:
     assert "net_report_reports_total 0" in lines
     assert any(line.startswith("address_lookup_lookups_total ") for line in lines)
     assert lines[-1] == "# EOF"
+
+
+async def test_lookup_services_are_counted_one_by_one(bind) -> None:
+    class Failing:
+        provenance = 'a "b"'
+
+        def publish(self, data) -> None: ...
+
+        async def resolve(self, endpoint_id):
+            raise LookupError
+            yield
+
+    client = await bind(address_lookup=[Failing()])
+    peer = SecretKey.generate().public()
+    client.add_address(EndpointAddr(peer, None, ["127.0.0.1:9"]))
+    assert "address_lookup_service" not in client.openmetrics()
+    (await client.connect_pending(peer, ALPN)).abandon()
+    page = ""
+    while "service_errors" not in page:
+        await asyncio.sleep(0)
+        page = client.openmetrics()
+    lines = page.splitlines()
+    assert 'address_lookup_service_results_total{service="memory_lookup"} 1' in lines
+    assert 'address_lookup_service_errors_total{service="a \\"b\\""} 1' in lines
+    assert lines.count("# TYPE address_lookup_service_errors counter") == 1
 
 
 async def test_the_page_is_served(bind) -> None:

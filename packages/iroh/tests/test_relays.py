@@ -10,8 +10,6 @@ from iroh import (
     ConnectError,
     Endpoint,
     EndpointAddr,
-    EndpointBuilder,
-    Preset,
     RelayConfig,
     RelayMap,
     RelayMode,
@@ -21,18 +19,9 @@ from iroh import (
 from iroh.protocols import ECHO_ALPN, Echo
 from iroh_base import SocketAddr
 from iroh_relay.server import RelayServer
-from iroh_relay.server.config import RelayServerConfig
 
 from .conftest import ALPN
-
-LOCAL = RelayServerConfig(http_bind_addr=SocketAddr("127.0.0.1", 0))
-
-
-class RelayedOnly(Preset):
-    """No UDP socket: nothing but relays."""
-
-    def apply(self, builder: EndpointBuilder) -> None:
-        builder.clear_ip_transports()
+from .relay_kit import LOCAL, RelayedOnly, home_becomes, urls
 
 
 @pytest.fixture
@@ -41,25 +30,12 @@ async def relays() -> AsyncIterator[list[RelayServer]]:
         yield [first, second]
 
 
-def urls(relays: list[RelayServer]) -> list[str]:
-    return [str(relay.http_url) for relay in relays]
-
-
 async def echo(client: Endpoint, target: EndpointAddr, size: int = 1000) -> None:
     async with await client.connect(target, ECHO_ALPN) as conn:
         send, recv = await conn.open_bi()
         await send.write_all(b"e" * size)
         await send.finish()
         assert len(await recv.read_to_end(size)) == size
-
-
-async def home_becomes(endpoint: Endpoint, url: str | None) -> None:
-    watcher = endpoint.watch_home_relay()
-    while True:
-        status = watcher.get()
-        if (None if status is None or not status.is_connected else str(status.url)) == url:
-            return
-        await watcher.updated()
 
 
 async def test_endpoints_without_a_udp_socket(bind, relays) -> None:

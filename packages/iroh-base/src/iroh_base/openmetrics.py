@@ -8,8 +8,9 @@
     dns_server_cache_zones 7
     # EOF
 
-HELP and TYPE use the bare name, the value of a counter ends in `_total`, once. A help text ends
-like a sentence. Sources: the OpenMetrics 1.0 specification, and iroh-metrics `encoding.rs`.
+HELP and TYPE use the bare name, the value of a counter ends in `_total`, once; they stand once
+before values that differ in their labels alone. A help text ends like a sentence. Sources: the
+OpenMetrics 1.0 specification, and iroh-metrics `encoding.rs`, `family.rs`.
 """
 
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ CONTENT_TYPE: Final = "text/plain; charset=utf-8"
 """What iroh's metrics servers call it (iroh-metrics `service.rs`)."""
 _TOTAL: Final = "_total"
 _STOPS: Final = (".", "?", "!")
+_LABEL_ESCAPES: Final = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\n": "\\n"})
 
 
@@ -33,24 +35,31 @@ class Metric:
     value: int
     help: str
     is_gauge: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 def openmetrics(group: str, metrics: Iterable[Metric]) -> str:
     """The lines of one group, each name with the group before it. Ends without `# EOF`."""
     lines: list[str] = []
+    last = ""
     for metric in metrics:
         name = f"{group}_{metric.name}"
-        text = metric.help.translate(_ESCAPES)
-        stop = "" if text.endswith(_STOPS) else "."
+        if name != last:
+            text = metric.help.translate(_ESCAPES)
+            stop = "" if text.endswith(_STOPS) else "."
+            kind = "gauge" if metric.is_gauge else "counter"
+            lines += (f"# HELP {name} {text}{stop}", f"# TYPE {name} {kind}")
+            last = name
         suffix = "" if metric.is_gauge or name.endswith(_TOTAL) else _TOTAL
-        lines += (
-            f"# HELP {name} {text}{stop}",
-            f"# TYPE {name} {'gauge' if metric.is_gauge else 'counter'}",
-            f"{name}{suffix} {metric.value}",
-        )
+        lines.append(f"{name}{suffix}{_labels(metric)} {metric.value}")
     return "".join(f"{line}\n" for line in lines)
 
 
 def document(*groups: str) -> str:
     """A whole page: the texts of groups, and the end that OpenMetrics asks for."""
     return "".join(groups) + "# EOF\n"
+
+
+def _labels(metric: Metric) -> str:
+    pairs = ",".join(f'{key}="{value.translate(_LABEL_ESCAPES)}"' for key, value in metric.labels)
+    return f"{{{pairs}}}" if pairs else ""

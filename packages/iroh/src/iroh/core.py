@@ -25,7 +25,7 @@ from iroh.keylog import keylog_from_environment
 from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.socket import MagicSock
 from iroh.magicsock.transports.relay import RelayResolver
-from iroh.metrics import CounterStats, LookupMetrics, snapshot
+from iroh.metrics import CounterStats, Family, LookupMetrics, page, snapshot
 from iroh.netmon import NetworkMonitor
 from iroh.network import NetworkCare, is_recoverable
 from iroh.options import EndpointConfig
@@ -70,6 +70,7 @@ class EndpointCore:
         self.user_data: UserData | None = config.user_data
         self.closing: bool = False
         self.closed: bool = False
+        self.closing_begun: asyncio.Event = asyncio.Event()
         self.router: Router | None = None
         self.relay_map: RelayMap | None = None
         self.forwarding: PortForwarding | None = None
@@ -251,6 +252,13 @@ class EndpointCore:
             **snapshot("address_lookup", lookups),
         }
 
+    def openmetrics(self) -> str:
+        """Return all counters as a page for Prometheus."""
+        found, name = self.services.stats(), "address_lookup:service_"
+        results = Family(name + "results", found.service_results, "Results of each service.")
+        errors = Family(name + "errors", found.service_errors, "Errors of each service.")
+        return page(self.stats(), (results, errors))
+
     # -- the end --------------------------------------------------------------------------------
 
     async def close(self) -> None:
@@ -263,6 +271,7 @@ class EndpointCore:
         if self.router is not None:
             await self.router.stop()
         self.closing = True
+        self.closing_begun.set()
         self._end_monitor()
         self.reports.close()
         for task in self._tasks:

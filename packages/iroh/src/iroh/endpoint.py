@@ -216,6 +216,14 @@ class Endpoint(EndpointState):
         """Say whether close has finished."""
         return self._core.closed
 
+    async def closed(self) -> None:
+        """Wait until the endpoint begins to close: no more dials, no more attempts.
+
+        What belongs to the endpoint can end with it. Cancelling it is harmless.
+        """
+        if not self._core.closing:
+            await self._core.closing_begun.wait()
+
     async def close(self) -> None:
         """Close every connection with code 0, then the sockets. Idempotent.
 

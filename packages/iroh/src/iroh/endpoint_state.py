@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, overload
 
 from iroh.core import EndpointCore
 from iroh.errors import EndpointClosedError
-from iroh.metrics import CounterStats, page
+from iroh.metrics import CounterStats
 from iroh.net_report.report import Report
 from iroh.remote_info import RemoteInfo, remote_info
 from iroh.watchers import (
@@ -78,7 +78,7 @@ class EndpointState:
 
         `iroh.serve_metrics` serves it.
         """
-        return page(self._core.stats())
+        return self._core.openmetrics()
 
     @overload
     def watch_addr(self) -> Watcher[EndpointAddr]: ...

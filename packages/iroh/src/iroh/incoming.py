@@ -145,7 +145,7 @@ class Incoming:
         if transport_config is not None:
             config = replace(config, transport=transport_config)
         driver = self._host.accept(self._take(), config)
-        return Accepting(driver, self._accept.establish)
+        return Accepting(driver, self._accept.establish, self._remote)
 
     async def refuse(self) -> None:
         """Turn it down: the dialler's connect fails with CONNECTION_REFUSED."""
@@ -167,11 +167,7 @@ class Incoming:
 
     async def remote_addr(self) -> IncomingAddr:
         """Return where it comes from."""
-        if isinstance(self._remote, SocketAddr):
-            return _IncomingIp(str(self._remote))
-        if isinstance(self._remote, RelayPathAddr):
-            return _IncomingRelay(str(self._remote.url), self._remote.endpoint_id)
-        return _IncomingCustom(_remote_text(self._remote))
+        return _incoming_addr(self._remote)
 
     async def local_addr(self) -> IncomingLocalAddr:
         """Return where it arrived."""
@@ -297,6 +293,14 @@ class Accepting(_Handshake):
 
     _name = "Accepting"
 
+    def __init__(self, driver: ConnectionDriver, establish: Establish, remote: Address) -> None:
+        super().__init__(driver, establish)
+        self._remote = remote
+
+    async def remote_addr(self) -> IncomingAddr:
+        """Return where the attempt came from, as `Incoming.remote_addr`. Never waits."""
+        return _incoming_addr(self._remote)
+
     async def into_0rtt(self) -> IncomingZeroRttConnection:
         """Use the connection before the dialler has proven who it is: see `iroh.zero_rtt`.
 
@@ -339,6 +343,14 @@ class Connecting(_Handshake):
     def _timeout_text(self) -> str:
         tried = ", ".join(map(str, self._remote.addrs))
         return f"timed out: no answer from any known address of the endpoint (tried {tried})"
+
+
+def _incoming_addr(remote: Address) -> IncomingAddr:
+    if isinstance(remote, SocketAddr):
+        return _IncomingIp(str(remote))
+    if isinstance(remote, RelayPathAddr):
+        return _IncomingRelay(str(remote.url), remote.endpoint_id)
+    return _IncomingCustom(_remote_text(remote))
 
 
 def _remote_text(remote: Address) -> str:

@@ -6,12 +6,21 @@ Groups: `socket` (iroh `socket/metrics.rs`), `net_report` and `address_lookup`. 
 upstream's that has no counterpart here is missing, not 0.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import NamedTuple
 
 from iroh_base.openmetrics import Metric, document, openmetrics
 
-__all__ = ["CounterStats", "LookupMetrics", "NetReportMetrics", "SocketMetrics", "page", "snapshot"]
+__all__ = [
+    "CounterStats",
+    "Family",
+    "LookupMetrics",
+    "NetReportMetrics",
+    "SocketMetrics",
+    "page",
+    "snapshot",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +28,14 @@ class CounterStats:
     """One counter as it was when asked; it only ever grows."""
 
     value: int
+    description: str
+
+
+class Family(NamedTuple):
+    """A counter for each lookup service. Only `openmetrics` has it, as in Rust."""
+
+    name: str
+    values: Mapping[str, int]
     description: str
 
 
@@ -93,10 +110,19 @@ def snapshot(
     }
 
 
-def page(counters: Mapping[str, CounterStats]) -> str:
-    """Write counters as OpenMetrics text: `socket:send_ipv4` becomes `socket_send_ipv4_total`."""
+def page(counters: Mapping[str, CounterStats], families: Sequence[Family] = ()) -> str:
+    """Write counters as OpenMetrics text: `socket:send_ipv4` becomes `socket_send_ipv4_total`.
+
+    A family is a counter for each service: `..._total{service="dns"}`, absent while all are 0.
+    """
     groups: dict[str, list[Metric]] = {}
     for name, counter in counters.items():
         group, _, rest = name.partition(":")
         groups.setdefault(group, []).append(Metric(rest, counter.value, counter.description))
+    for family in families:
+        group, _, rest = family.name.partition(":")
+        groups.setdefault(group, []).extend(
+            Metric(rest, value, family.description, labels=(("service", service),))
+            for service, value in sorted(family.values.items())
+        )
     return document(*(openmetrics(group, metrics) for group, metrics in groups.items()))

@@ -93,6 +93,7 @@ class Router:
         ...
         await router.shutdown()                               # closes the endpoint, too
 
+    handlers: by ALPN, the preferred first: of several that a dialler offers it gets the first here.
     incoming_filter: says which attempts are answered. max_connections: attempts and connections
     being handled at once; further attempts are refused. Also an async context manager.
     """
@@ -117,7 +118,7 @@ class Router:
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
         self._stop_task: asyncio.Task[None] | None = None
-        endpoint.set_alpns(sorted(self._handlers))  # upstream serves them in this order
+        endpoint.set_alpns(list(self._handlers))
         self._loop_task = asyncio.create_task(self._accept_loop(), name="iroh-router")
         self._loop_task.add_done_callback(_log_failure)
 

@@ -117,7 +117,10 @@ async def test_items_of_all_services_as_they_come() -> None:
     first.queue.put_nowait(None)
     second.queue.put_nowait(None)
     assert await collect(items) == []
-    assert services.stats() == LookupStats(1, 0)
+    found = services.stats()
+    assert (found.lookups, found.lookups_failed) == (1, 0)
+    assert dict(found.service_results) == {"test": 3}
+    assert not found.service_errors
 
 
 async def test_errors_of_some_services_do_not_matter() -> None:

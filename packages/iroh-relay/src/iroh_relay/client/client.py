@@ -270,7 +270,8 @@ class RelayClient:
     async def _attempt(self) -> None:
         """Dial once, serve what comes of it, and then wait as long as needs be."""
         self._wake.clear()
-        self._happened(Event.DIALLING, self.status.get().last_error)
+        before = self.status.get()
+        self._happened(Event.DIALLING, before.last_error, before.auth_denied_reason)
         try:
             async with asyncio.timeout(None) as self._dialling:
                 stream = await self._connect()
@@ -279,8 +280,10 @@ class RelayClient:
             self._backoff.reset()
             return
         except RelayDialError as error:
-            self._log_failure(error)
-            self._happened(Event.FAILED, str(error))
+            cause = error.__cause__
+            denied = cause.reason if isinstance(cause, AuthDeniedError) else None
+            self._log_failure(error, denied is not None)
+            self._happened(Event.FAILED, str(error), denied)
             await self._pause()
             return
         finally:
@@ -290,9 +293,8 @@ class RelayClient:
         else:
             await self._pause()
 
-    def _log_failure(self, error: RelayDialError) -> None:
+    def _log_failure(self, error: RelayDialError, denied: bool) -> None:
         # A denial is for people to act on, but saying it once is enough.
-        denied = isinstance(error.__cause__, AuthDeniedError)
         news = str(error) != self.status.get().last_error
         level = logging.WARNING if denied and news else logging.DEBUG
         _logger.log(level, "relay %s: %s", self.url, error)
@@ -358,7 +360,7 @@ class RelayClient:
 
     # State and timers
 
-    def _happened(self, event: Event, error: str | None) -> None:
+    def _happened(self, event: Event, error: str | None, denied: str | None = None) -> None:
         status = self.status.get()
         state = next_state(status.state, event)
         match event:
@@ -371,7 +373,7 @@ class RelayClient:
                 self._stats.conns_failed += 1
         if status.is_connected and state is not RelayState.CONNECTED:
             self._stats.conns_closed += 1
-        self.status.set(RelayStatus(status.url, state, error))
+        self.status.set(RelayStatus(status.url, state, error, denied))
 
     def _stop(self) -> None:
         self._closing = True

@@ -65,12 +65,14 @@ class RelayStatus:
     """A relay client's state at one moment.
 
     `last_error` says why the last attempt failed or the last connection ended; it stays while the
-    client dials again and is None from the moment it is connected.
+    client dials again and is None from the moment it is connected. `auth_denied_reason` is the
+    relay's own text if that is why: the client tries again and again, with the same credentials.
     """
 
     url: str
     state: RelayState = RelayState.CONNECTING
     last_error: str | None = None
+    auth_denied_reason: str | None = None
 
     @property
     def is_connected(self) -> bool:

@@ -9,9 +9,10 @@ resolve(id)   --> every service at once --> items as they come
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from iroh.resolver import reap
 from iroh_base import AddrFilter, EndpointData, InvalidInputError, PublicKey
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 MAX_WAITING_ITEMS = 16
 """Items of one lookup that wait for the endpoint; a service that finds more waits itself."""
 
+MAX_PROVENANCES = 64
+"""Services that are counted by name; a service that makes up names counts as "other" then."""
+
 _Items = asyncio.Queue[LookupItem | None]
 
 
@@ -37,6 +41,10 @@ class LookupStats:
     """Lookups begun."""
     lookups_failed: int
     """Lookups that ended without an item."""
+    service_results: Mapping[str, int] = field(default_factory=dict)
+    """Items found, by the provenance of the service."""
+    service_errors: Mapping[str, int] = field(default_factory=dict)
+    """Failures, by the provenance of the service."""
 
 
 class AddressLookupServices:
@@ -50,6 +58,8 @@ class AddressLookupServices:
         self._closing: set[asyncio.Task[None]] = set()
         self._lookups = 0
         self._lookups_failed = 0
+        self._results: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._services)
@@ -64,7 +74,8 @@ class AddressLookupServices:
 
     def stats(self) -> LookupStats:
         """The counters now."""
-        return LookupStats(self._lookups, self._lookups_failed)
+        by_service = dict(self._results), dict(self._errors)
+        return LookupStats(self._lookups, self._lookups_failed, *by_service)
 
     def bind(self, context: LookupContext) -> None:
         """Tell all services, also those to come, which endpoint they serve.
@@ -158,12 +169,16 @@ class AddressLookupServices:
             async with aclosing(_merge(endpoint_id, services, errors)) as items:
                 async for item in items:
                     found = True
+                    _count(self._results, item.provenance)
                     yield item
             if not found:
                 raise NoResults(errors)
         except (NoServiceConfigured, NoResults):
             self._lookups_failed += 1
             raise
+        finally:
+            for error in errors:
+                _count(self._errors, error.provenance)
 
 
 async def _merge(
@@ -226,6 +241,11 @@ async def _feed(service: AddressLookup, endpoint_id: PublicKey, queue: _Items) -
     finally:
         if isinstance(found, AsyncGenerator):
             await found.aclose()
+
+
+def _count(counters: Counter[str], provenance: str) -> None:
+    known = provenance in counters or len(counters) < MAX_PROVENANCES
+    counters[provenance if known else "other"] += 1
 
 
 def _publish(service: AddressLookup, data: EndpointData) -> None:

@@ -112,6 +112,11 @@ class Inbox:
         self._datagram_bytes -= len(data)
         return data
 
+    @property
+    def has_datagrams(self) -> bool:
+        """Whether one can be read at once."""
+        return bool(self._datagrams)
+
     def at_end(self, act: Callable[[], None]) -> None:
         """Call `act` when the connection ends; at once if it has."""
         if self.close_reason is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from iroh import datagrams as aio
 from iroh.sync.front import Front
 
@@ -20,6 +22,14 @@ class DatagramMethods(Front):
         """
         self._portal.call(self._aio.send_datagram, data)
 
+    def send_many_datagrams(self, datagrams: Sequence[bytes]) -> int:
+        """Send several as `send_datagram` does one; return how many there were.
+
+        They leave together, which costs less. Raises DatagramError: one is too large, and then
+        none is sent, or as `send_datagram`.
+        """
+        return self._portal.call(self._aio.send_many_datagrams, datagrams)
+
     def send_datagram_wait(self, data: bytes, *, timeout: float | None = None) -> None:
         """Send unreliably, waiting for buffer space instead of dropping older datagrams.
 
@@ -34,6 +44,13 @@ class DatagramMethods(Front):
         `datagram_receive_buffer_size`.
         """
         return self._portal.wait(timeout, self._aio.read_datagram)
+
+    def read_many_datagrams(self, limit: int, *, timeout: float | None = None) -> list[bytes]:
+        """Wait for a datagram, and take those that are there with it: at most `limit`, in order.
+
+        Raises ConnectionLostError. Cancelling it loses none.
+        """
+        return self._portal.wait(timeout, self._aio.read_many_datagrams, limit)
 
     def max_datagram_size(self) -> int | None:
         """Return the largest datagram that fits now; None when the peer takes none."""

@@ -128,3 +128,10 @@ class Endpoint(EndpointBeside, EndpointState):
     def is_closed(self) -> bool:
         """Say whether close has finished."""
         return self._portal.call(self._aio.is_closed)
+
+    def closed(self, *, timeout: float | None = None) -> None:
+        """Wait until the endpoint begins to close: no more dials, no more attempts.
+
+        What belongs to the endpoint can end with it. Cancelling it is harmless.
+        """
+        self._portal.wait(timeout, self._aio.closed)

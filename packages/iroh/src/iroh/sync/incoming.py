@@ -94,6 +94,10 @@ class Accepting(HandshakeBeside):
         """Give up at once, as dropping it does: the peer's handshake fails. Idempotent."""
         self._portal.call(self._aio.abandon)
 
+    def remote_addr(self, *, timeout: float | None = None) -> IncomingAddr:
+        """Return where the attempt came from, as `Incoming.remote_addr`. Never waits."""
+        return self._portal.wait(timeout, self._aio.remote_addr)
+
 
 class Connecting(HandshakeBeside):
     """The client's side of a handshake under way, from `Endpoint.connect_pending`."""
