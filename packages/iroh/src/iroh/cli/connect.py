@@ -19,7 +19,8 @@ from iroh.cli.console import Console
 from iroh.cli.listen import join_stdio
 from iroh.cli.setup import bound, dial
 from iroh.endpoint import Endpoint
-from iroh.protocols.pipe import PIPE_ALPN, forward, open_pipe
+from iroh.errors import StreamResetError, StreamStoppedError
+from iroh.protocols.pipe import NO_SERVER, PIPE_ALPN, TAKEN, forward, open_pipe, reset_socket
 
 __all__ = ["run"]
 
@@ -37,7 +38,7 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         conn = await dial(endpoint, options.peer, _alpn(options), options, console)
         peer = str(conn.remote_id())
         console.tell("connected", f"connected: {peer}", peer=peer)
-        async with conn:
+        async with conn, _worded(options):
             await join_stdio(await open_pipe(conn, handshake=not options.alpn), options)
     return exits.DONE
 
@@ -57,7 +58,9 @@ async def _listen_locally(endpoint: Endpoint, options: argparse.Namespace, conso
         try:
             await _carry(endpoint, options, console, reader, writer)
         except Exception as error:  # noqa: BLE001 (one pipe's end is not the program's)
-            console.tell("failed", f"pipe: {exits.in_words(error)}")
+            told = exits.in_words(error)
+            console.tell("failed", f"pipe: {told}", message=str(told), status=told.status)
+            reset_socket(writer)
         except asyncio.CancelledError:
             return  # asyncio.Server would log it
         finally:
@@ -86,8 +89,28 @@ async def _carry(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
-    async with await dial(endpoint, options.peer, _alpn(options), options, console) as conn:
+    conn = await dial(endpoint, options.peer, _alpn(options), options, console)
+    async with conn, _worded(options):
         await forward(await open_pipe(conn, handshake=not options.alpn), reader, writer)
+
+
+@asynccontextmanager
+async def _worded(options: argparse.Namespace) -> AsyncIterator[None]:
+    """Say what the codes mean with which a pipe is refused."""
+    try:
+        yield
+    except (StreamResetError, StreamStoppedError) as error:
+        if not options.alpn and error.code == NO_SERVER:
+            raise exits.CliError(
+                "the peer cannot open its end of the pipe",
+                "is the server running that it leads to?",
+                exits.REFUSED,
+            ) from None
+        if not options.alpn and error.code == TAKEN:
+            raise exits.CliError(
+                "the peer's end of the pipe is taken", "start another `iroh listen`", exits.REFUSED
+            ) from None
+        raise
 
 
 @asynccontextmanager

@@ -3,17 +3,18 @@
               plain                            --json
     result    text on stdout                   one JSON object a line on stdout
     tell      text on stderr, not with -q      the same, as an event
-    warn      text on stderr                   the same, as an event
+    warn      text on stderr, not with -q      the same, as an event
     fail      "iroh: ..." on stderr            the same on stderr, always
 
-Where stdout carries a pipe's data, results and events go to stderr.
+Where stdout carries a pipe's data, results and events go to stderr. Whatever a text has of a peer's
+(names, reasons), it moves no cursor: what is not printable is written as its number.
 """
 
 import json
 import sys
 from typing import Any, TextIO
 
-__all__ = ["Console", "count_text", "size_text"]
+__all__ = ["Console", "count_text", "one_line", "size_text"]
 
 
 class Console:
@@ -42,8 +43,8 @@ class Console:
         """Say what may surprise, although the command goes on."""
         if self.as_json:
             self._json("warning", {"message": text, **facts})
-        else:
-            _line(sys.stderr, f"iroh: warning: {text}")
+        elif not self.quiet:
+            _line(sys.stderr, f"iroh: warning: {one_line(text)}")
 
     def ticket(self, event: str, text: str, ticket: str, **facts: Any) -> None:
         """Show a ticket: in a sentence, or with -q alone."""
@@ -59,7 +60,7 @@ class Console:
         if self.as_json:
             _line(sys.stderr, json.dumps({"event": "error", "message": text, **facts}))
         else:
-            _line(sys.stderr, f"iroh: {text}")
+            _line(sys.stderr, f"iroh: {one_line(text)}")
 
     @property
     def stream(self) -> TextIO:
@@ -70,7 +71,22 @@ class Console:
         _line(self.stream, json.dumps({"event": event, **facts}))
 
 
+def one_line(text: str) -> str:
+    """The text with everything that is not printable written as its number: an escape, a newline.
+
+    Invisible formatting counts too: text that runs from right to left can make one name look like
+    another.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
 def _line(stream: TextIO, text: str) -> None:
+    if not text.isprintable():
+        text = "\n".join(map(one_line, text.split("\n")))
     stream.write(f"{text}\n")
     stream.flush()  # for whoever waits for this line
 

@@ -52,16 +52,23 @@ def in_words(error: Exception) -> CliError:
     return _of_library(error)
 
 
+_OF_FILES = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ELOOP),
+    *(errno.ENAMETOOLONG, errno.ESTALE, errno.ETXTBSY, errno.EXDEV),
+}
+
+
 def _of_system(error: OSError) -> CliError:
     what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     remedies = {
-        errno.ENOSPC: "make room and run the same command again: it goes on where it stopped",
+        errno.ENOSPC: "make room and run the same command again",
+        errno.EMFILE: "allow more open files: ulimit -n",
         errno.EACCES: "check the permissions",
         errno.EADDRINUSE: "another program uses the address: choose another one",
         errno.EADDRNOTAVAIL: "the address is not one of this machine",
     }
-    local = {errno.ENOSPC, errno.EACCES, errno.ENOENT, errno.EEXIST, errno.EROFS, errno.EDQUOT}
-    status = LOCAL_FILE if error.errno in local else FAILED
+    status = LOCAL_FILE if error.errno in _OF_FILES else FAILED
     return CliError(what, remedies.get(error.errno or 0, ""), status)
 
 
@@ -74,6 +81,7 @@ def _of_library(error: Exception) -> CliError:
         LookupFailedError,
         StreamLostError,
     )
+    from iroh.quic.errors import TimedOut
 
     if isinstance(error, ConnectTimeoutError):
         remedy = "is it running? is one of its addresses reachable from here? `iroh doctor` helps"
@@ -83,6 +91,8 @@ def _of_library(error: Exception) -> CliError:
         return CliError(f"the peer is not found: {_first_line(error)}", remedy, NOT_REACHED)
     if isinstance(error, ConnectError):
         return _of_dial(error)
+    if isinstance(getattr(error, "reason", None), TimedOut):
+        return CliError("the connection is lost: nothing comes from the peer any more", "", FAILED)
     if isinstance(error, BindError):
         return CliError(str(error), "", FAILED)
     if isinstance(error, KeyFileError):

@@ -13,7 +13,7 @@ from iroh.cli.console import Console
 from iroh.cli.setup import bound, our_ticket, serving, wait_online
 from iroh.cli.stdio import Nothing, take_stdin, take_stdout
 from iroh.connection import Connection
-from iroh.protocols.pipe import PIPE_ALPN, Pipe, PipeError, Serve, forward, to_tcp, to_unix
+from iroh.protocols.pipe import PIPE_ALPN, Pipe, PipeTakenError, Serve, forward, to_tcp, to_unix
 from iroh.router import ProtocolHandler
 from iroh.streams import BiStream
 
@@ -50,7 +50,7 @@ async def _listen_stdio(options: argparse.Namespace, console: Console) -> int:
 
     async def serve(stream: BiStream, conn: Connection) -> None:
         if chosen.done():
-            raise PipeError("the pipe is taken")
+            raise PipeTakenError("the pipe is taken")
         chosen.set_result((stream, conn))
         await ended.wait()
 
@@ -95,7 +95,8 @@ def _telling(serve: Serve, console: Console) -> Serve:
         try:
             await serve(stream, conn)
         except Exception as error:
-            console.tell("failed", f"pipe from {peer}: {exits.in_words(error)}", peer=peer)
+            words = str(exits.in_words(error))
+            console.tell("failed", f"pipe from {peer}: {words}", peer=peer, message=words)
             raise
         console.tell("closed", "", peer=peer)
 

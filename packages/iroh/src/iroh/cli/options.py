@@ -4,6 +4,8 @@ A type function imports what it needs when it is called: most runs need few of t
 """
 
 import argparse
+import os
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,11 +16,17 @@ __all__ = [
     "add_identity",
     "add_network",
     "add_output",
+    "add_relay",
     "alpn",
+    "count",
     "endpoint_id",
     "file_ticket",
     "host_port",
+    "http_url",
+    "proxy_url",
+    "relay_url",
     "seconds",
+    "socket_addr",
     "target",
 ]
 
@@ -70,7 +78,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         default="n0",
         help="n0: n0's relays and lookup (the default); minimal: direct addresses only",
     )
-    add("--relay", action="append", metavar="URL", help="use this relay; may be repeated")
+    add_relay(group, "use this relay; may be repeated")
     add("--relay-mode", choices=RELAY_MODES, help="n0's relays, its staging relays, or none")
     add(
         "--no-relay",
@@ -87,11 +95,32 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "Mainline DHT, the local network (mdns), nowhere; may be repeated",
     )
     add("--dns-origin", metavar="ZONE", help="look ids up in this DNS zone instead of n0's")
-    add("--pkarr", metavar="URL", help="publish to (and look up at) this pkarr server")
+    add(
+        "--pkarr",
+        type=http_url,
+        metavar="URL",
+        help="publish to (and look up at) this pkarr server",
+    )
     add("--nameserver", action="append", metavar="IP:PORT", help="ask it for every name")
-    add("--bind", action="append", metavar="IP:PORT", help="our UDP socket; once a family")
+    add(
+        "--bind",
+        action="append",
+        type=socket_addr,
+        metavar="IP:PORT",
+        help="our UDP socket, [IP]:PORT for IPv6; once a family",
+    )
     add("--ca-file", metavar="FILE", help="PEM certificates that vouch for relays and servers")
-    add("--proxy", metavar="URL", help="reach relays through this HTTP or SOCKS proxy")
+    add(
+        "--proxy",
+        type=proxy_url,
+        metavar="URL",
+        help="reach relays through this proxy: http://, https:// or socks5://",
+    )
+    _add_patience(group)
+
+
+def _add_patience(group: "argparse._ActionsContainer") -> None:
+    add = group.add_argument
     add(
         "--timeout",
         type=seconds,
@@ -99,15 +128,51 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="give a dial up after so many seconds (default 30)",
     )
+    add(
+        "--idle-timeout",
+        type=seconds,
+        metavar="S",
+        help="take a connection for lost when nothing at all came for so many seconds, not even "
+        "signs of life (default 30, of recv 10)",
+    )
+
+
+def add_relay(group: "argparse._ActionsContainer", text: str) -> None:
+    """Add --relay."""
+    group.add_argument("--relay", action="append", type=relay_url, metavar="URL", help=text)
 
 
 # -- types of values ---------------------------------------------------------------------------
 
 
+MAX_TICKET = 64 * 1024  # bytes; a ticket with a few addresses has 200
+
+
+def _looked_up(text: str) -> str:
+    """What stands in the file of "@FILE", or on the next line of standard input, "-"."""
+    try:
+        if text == "-":
+            line = bytearray()
+            while len(line) < MAX_TICKET and (char := os.read(0, 1)) not in (b"", b"\n"):
+                line += char  # not one byte more: what follows may be a pipe's data
+            found = line.decode(errors="replace").strip()
+        elif text.startswith("@"):
+            with open(text[1:], encoding="utf-8", errors="replace") as file:
+                found = file.read(MAX_TICKET).strip()
+        else:
+            return text
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror}") from None
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text} is empty: there is no ticket in it")
+    return found
+
+
 def target(text: str) -> "EndpointAddr":
-    """Read a ticket or an endpoint id."""
+    """Read a ticket or an endpoint id, or where it stands: "@FILE", "-"."""
     from iroh_base import EndpointAddr, EndpointTicket, IrohError
 
+    text = _looked_up(text)
     if text.startswith("files"):
         return file_ticket(text).addr
     if not text.startswith("endpoint"):
@@ -116,20 +181,22 @@ def target(text: str) -> "EndpointAddr":
         return EndpointTicket.from_string(text).endpoint_addr()
     except IrohError as error:
         raise argparse.ArgumentTypeError(
-            f"this is no whole ticket ({error}): copy all of it"
+            f"{_shortened(text)!r} is no whole ticket ({error}): copy all of it"
         ) from None
 
 
 def file_ticket(text: str) -> "FileTicket":
-    """Read a ticket of `iroh send`."""
+    """Read a ticket of `iroh send`, or where it stands: "@FILE", "-"."""
     from iroh.protocols.files.wire import FileTicket
     from iroh_base import IrohError
 
+    text = _looked_up(text)
     try:
         return FileTicket.from_string(text)
     except IrohError as error:
         raise argparse.ArgumentTypeError(
-            f"this is no whole ticket of `iroh send`, files... ({error}): copy all of it"
+            f"{_shortened(text)!r} is no whole ticket of `iroh send`, files... ({error}): copy "
+            "all of it"
         ) from None
 
 
@@ -182,6 +249,47 @@ def seconds(text: str) -> float:
     if not 0 < found < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds")
     return found
+
+
+def count(text: str) -> int:
+    """Read a number from 0 on."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
+
+
+def relay_url(text: str) -> str:
+    """Read a relay's URL; it stays a text."""
+    from iroh_base import IrohError, RelayUrl
+
+    try:
+        return str(RelayUrl(http_url(text)))
+    except IrohError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
+def http_url(text: str) -> str:
+    """Read the URL of a server that speaks HTTP; it stays a text."""
+    if not re.fullmatch(r"https?://[^/\s]+\S*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form https://host/...")
+    return text
+
+
+def proxy_url(text: str) -> str:
+    """Read a proxy's URL; it stays a text."""
+    if not re.fullmatch(r"(https?|socks5)://[^/\s]+\S*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form http://host:port")
+    return text
+
+
+def socket_addr(text: str) -> str:
+    """Read "ip:port" or "[v6]:port"; it stays a text."""
+    from iroh_base import IrohError, SocketAddr
+
+    try:
+        return str(SocketAddr.parse(text))
+    except (IrohError, ValueError):
+        raise argparse.ArgumentTypeError(f'{text!r} is not of the form "IP:PORT"') from None
 
 
 def _shortened(text: str) -> str:

@@ -1,35 +1,56 @@
 """The command line: `iroh COMMAND ...`. Each command names the function that runs it."""
 
 import argparse
+import json
+import textwrap
 from typing import Any, NoReturn
 
 from iroh.cli import exits, options
+from iroh.cli.console import one_line
+from iroh.cli.examples import EXAMPLES
 
 __all__ = ["build_parser"]
 
 _EPILOG = """\
-exit status: 0 done, 1 failed, 2 wrong command line, 3 peer not reached, 4 peer refuses,
-  5 local file (exists, unreadable, disk full), 6 checksum differs, 130 Ctrl-C, 143 SIGTERM
+exit status:
+    0  done                     5  local file: exists, unreadable, disk full
+    1  failed                   6  what came has another checksum
+    2  wrong command line     130  ended by Ctrl-C
+    3  peer not reached       141  whoever read our output has closed it
+    4  peer refuses           143  ended by SIGTERM
+  What serves until it is interrupted ends with 0 then.
 """
+_TICKET = "a ticket, @FILE for the one in a file, - for the next line of standard input"
 _STDIO = "without --tcp or --unix: standard input and output"
 
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage of half a screen."""
 
+    as_json = False
+
     def error(self, message: str) -> NoReturn:
         """End with status 2."""
-        self.exit(exits.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        text = f"{self.prog}: {one_line(message)} (see {self.prog} --help)"
+        if self.as_json:
+            text = json.dumps({"event": "error", "message": text, "status": exits.USAGE})
+        self.exit(exits.USAGE, f"{text}\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of all commands."""
+class _JsonParser(_Parser):
+    """The parser of a command line with --json; so are those of its commands."""
+
+    as_json = True
+
+
+def build_parser(*, as_json: bool = False) -> argparse.ArgumentParser:
+    """Make the parser of all commands; as_json: what is wrong is said as an event."""
     from iroh import __version__
 
-    parser = _Parser(
+    parser = (_JsonParser if as_json else _Parser)(
         prog="iroh",
         description="Pipes, files and diagnosis between machines that know each other by key.",
-        epilog=_EPILOG,
+        epilog=f"{EXAMPLES['']}\n{_EPILOG}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-V", "--version", action="version", version=f"iroh {__version__}")
@@ -41,9 +62,31 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+_OPERANDS = {
+    "id": "[ID]",
+    "show": "TICKET",
+    "make": "[TICKET|ID]",
+    "connect": "TICKET|ID",
+    "send": "PATH...",
+    "recv": "TICKET",
+    "ping": "TICKET|ID",
+    "doctor": "[TICKET|ID]",
+    "relay": "...",
+    "dns": "...",
+    "completion": "bash|zsh|fish",
+}
+
+
 def _command(commands: Any, name: str, run: str, text: str) -> argparse.ArgumentParser:
-    description = text[0].upper() + text[1:] + "."
-    parser = commands.add_parser(name, help=text, description=description)
+    description = textwrap.fill(text[0].upper() + text[1:] + ".", 78)
+    parser = commands.add_parser(
+        name,
+        help=text,
+        usage=f"%(prog)s [OPTIONS] {_OPERANDS.get(name, '')}".rstrip(),
+        description=description,
+        epilog=f"{EXAMPLES[name]}\n{_EPILOG}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     assert isinstance(parser, argparse.ArgumentParser)
     parser.set_defaults(run=f"iroh.cli.{run}")
     options.add_output(parser)
@@ -63,12 +106,18 @@ def _add_ticket(commands: Any) -> None:
     parser.set_defaults(run="iroh.cli.ticket:show")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     show = _command(verbs, "show", "ticket:show", "print what a ticket says")
-    show.add_argument("ticket", type=options.target)
+    show.add_argument("ticket", type=options.target, metavar="TICKET", help=_TICKET)
     make = _command(verbs, "make", "ticket:make", "print a ticket of an id and addresses")
     make.add_argument("peer", nargs="?", type=options.target, help="an id, or a ticket to add to")
     options.add_identity(make)
-    make.add_argument("--relay", action="append", metavar="URL", help="reached over this relay")
-    make.add_argument("--addr", action="append", metavar="IP:PORT", help="reached here directly")
+    options.add_relay(make, "reached over this relay; may be repeated")
+    make.add_argument(
+        "--addr",
+        action="append",
+        type=options.socket_addr,
+        metavar="IP:PORT",
+        help="reached here directly, [IP]:PORT for IPv6; may be repeated",
+    )
 
 
 def _add_pipe_options(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +161,7 @@ def _add_allow(parser: argparse.ArgumentParser) -> None:
 
 def _add_connect(commands: Any) -> None:
     parser = _command(commands, "connect", "connect:run", f"open pipes to who listens; {_STDIO}")
-    parser.add_argument("peer", type=options.target, metavar="TICKET|ID")
+    parser.add_argument("peer", type=options.target, metavar="TICKET|ID", help=_TICKET)
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--tcp", type=options.host_port, metavar="HOST:PORT", help="listen here; a pipe for each"
@@ -121,7 +170,8 @@ def _add_connect(commands: Any) -> None:
     parser.add_argument(
         "--reconnect",
         action="store_true",
-        help="dial until the peer answers, with pauses that grow to 30 s",
+        help="dial until the peer answers, with pauses that grow to 30 s; a pipe that was open and "
+        "is lost is not taken up again: what it had sent cannot be sent twice",
     )
     _add_pipe_options(parser)
 
@@ -143,7 +193,7 @@ def _add_recv(commands: Any) -> None:
     parser = _command(
         commands, "recv", "recv:run", "receive what is shared; again, to go on where it stopped"
     )
-    parser.add_argument("ticket", type=options.file_ticket, metavar="TICKET")
+    parser.add_argument("ticket", type=options.file_ticket, metavar="TICKET", help=_TICKET)
     parser.add_argument(
         "-o", "--output", default=".", metavar="DIR", help="put it here (default: this folder)"
     )
@@ -152,25 +202,33 @@ def _add_recv(commands: Any) -> None:
     existing.add_argument("--rename", action="store_true", help='or put it at "name (1)"')
     parser.add_argument(
         "--retry",
-        type=int,
+        type=options.count,
         default=5,
         metavar="N",
         help="dial again so often without progress when the connection is lost (default 5)",
     )
     options.add_network(parser)
+    parser.set_defaults(idle_timeout=10.0)  # it can go on, so there is no use in patience
 
 
 def _add_ping(commands: Any) -> None:
     parser = _command(
         commands, "ping", "ping:run", "measure the round trip to a peer, and say over which path"
     )
-    parser.add_argument("peer", nargs="?", type=options.target, metavar="TICKET|ID")
+    parser.add_argument("peer", nargs="?", type=options.target, metavar="TICKET|ID", help=_TICKET)
     parser.add_argument(
         "--listen", action="store_true", help="answer pings (as listen and send do, too)"
     )
     _add_allow(parser)
     add = parser.add_argument
-    add("-c", "--count", type=int, default=5, help="how many; 0: until interrupted (default 5)")
+    add(
+        "-c",
+        "--count",
+        type=options.count,
+        default=5,
+        metavar="N",
+        help="how many; 0: until interrupted (default 5)",
+    )
     add("-i", "--interval", type=options.seconds, default=1.0, metavar="S", help="default 1")
     add("--until-direct", action="store_true", help="stop once the path is direct")
     options.add_network(parser)

@@ -9,14 +9,14 @@ import argparse
 import importlib
 import inspect
 import logging
-import os
 import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any
 
-from iroh.cli import exits
+from iroh.cli import exits, log
 from iroh.cli.console import Console
+from iroh.cli.descriptors import forget_stdout
 
 __all__ = ["run"]
 
@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command that the options name; returns the exit status. Raises nothing."""
     piped = bool(getattr(options, "piped", False)) and not (options.tcp or options.unix)
     console = Console(as_json=options.json, quiet=options.quiet, piped=piped)
-    _set_up_log(options)
+    log.set_up(options)
     try:
         module, _, name = options.run.partition(":")
         command = getattr(importlib.import_module(module), name)
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         status = _run_async(outcome) if inspect.iscoroutine(outcome) else int(outcome)
         sys.stdout.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        forget_stdout()
         return exits.OUTPUT_CLOSED
     except KeyboardInterrupt:  # where signal handlers cannot be installed, or before they are
         return 128 + signal.SIGINT
@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
             logging.getLogger("iroh").error("traceback:", exc_info=True)
         told = exits.in_words(error)
         console.fail(str(told), status=told.status)
+        if told.status == exits.LOCAL_FILE:  # it may be standard output that is full
+            _flush_or_forget()
         return told.status
     return status
 
@@ -75,14 +77,8 @@ async def _supervise(command: "Coroutine[Any, Any, int]") -> int:
         return 128 + caught[0]
 
 
-def _set_up_log(options: argparse.Namespace) -> None:
-    levels = {0: logging.ERROR, 1: logging.INFO}
-    level = logging.CRITICAL if options.quiet else levels.get(options.verbose, logging.DEBUG)
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-
-def _forget_stdout() -> None:
-    """Let the interpreter's last flush go nowhere instead of failing."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+def _flush_or_forget() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        forget_stdout()

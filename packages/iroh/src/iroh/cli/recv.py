@@ -17,6 +17,9 @@ from iroh.protocols.files import FILES_ALPN, Download, Existing, Kind
 
 __all__ = ["run"]
 
+SILENCE = 5
+"""Seconds without a byte after which it is said that there is none."""
+
 
 async def run(options: argparse.Namespace, console: Console) -> int:
     """Receive everything. Raises what `exits.in_words` has words for."""
@@ -62,6 +65,7 @@ class _Receiver:
         """Get it, dialling again when the connection is lost after there was one."""
         failures, seen, pause = 0, 0, FIRST_PAUSE
         while True:
+            silence = asyncio.create_task(self._tell_silence(), name="iroh-silence")
             try:
                 await self._once()
             except (
@@ -81,8 +85,23 @@ class _Receiver:
                 self._console.tell("retry", f"{told.message}; again in {pause:g} s", after=pause)
             else:
                 return
+            finally:
+                silence.cancel()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _tell_silence(self) -> None:
+        """Say it when nothing comes although there was something to come."""
+        seen, quiet = self._progress.count, 0
+        while True:
+            await asyncio.sleep(1)
+            quiet = quiet + 1 if self._progress.count == seen else 0
+            seen = self._progress.count
+            if quiet == SILENCE and self._download.entries:
+                self._progress.end()
+                wait = f"waiting until {self._options.idle_timeout:g} s, then dialling again"
+                text = f"nothing from the sender for {SILENCE} s; {wait}"
+                self._console.tell("silent", text, seconds=SILENCE)
 
     async def _once(self) -> None:
         download, ticket = self._download, self._options.ticket

@@ -12,6 +12,8 @@ user's there is none. dumbpipe uses one stream of each connection; our acceptor 
 import asyncio
 import contextlib
 import logging
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -23,11 +25,15 @@ from iroh_base import IrohError
 
 __all__ = [
     "HANDSHAKE",
+    "NO_SERVER",
     "PIPE_ALPN",
+    "TAKEN",
     "Pipe",
     "PipeError",
+    "PipeTakenError",
     "forward",
     "open_pipe",
+    "reset_socket",
     "to_tcp",
     "to_unix",
 ]
@@ -39,11 +45,23 @@ HANDSHAKE = b"hello"  # dumbpipe `HANDSHAKE`
 _MAX_STREAMS = 100
 """Pipes of one connection at once; the transport allows a peer no more (iroh: 100)."""
 _CHUNK = 256 * 1024  # read at a time
-_REFUSED = 1  # the code of a reset when our end of the pipe cannot be opened
+NO_SERVER, TAKEN = 1, 2
+"""The codes of a reset: what our end of the pipe leads to cannot be reached; it has one already."""
 
 
 class PipeError(IrohError):
-    """The other end does not speak the pipe's protocol."""
+    """The other end does not speak the pipe's protocol, or there is no pipe for it.
+
+    `code`: with which its stream is reset.
+    """
+
+    code = NO_SERVER
+
+
+class PipeTakenError(PipeError):
+    """Somebody else has the pipe."""
+
+    code = TAKEN
 
 
 class Reader(Protocol):
@@ -98,7 +116,7 @@ class Pipe(ProtocolHandler):
             await self._serve(stream, conn)
         except (IrohError, OSError) as error:
             logger.info("a pipe from %s: %s", conn.remote_id().fmt_short(), error)
-            await abandon(stream, _REFUSED)
+            await abandon(stream, error.code if isinstance(error, PipeError) else NO_SERVER)
 
 
 async def open_pipe(conn: Connection, *, handshake: bool = True) -> BiStream:
@@ -204,12 +222,25 @@ def to_unix(path: str) -> Serve:
     return serve
 
 
+def reset_socket(writer: asyncio.StreamWriter) -> None:
+    """Break a TCP connection off: a mere close would look like the whole of the data."""
+    found = writer.get_extra_info("socket")
+    if found is not None and found.family != getattr(socket, "AF_UNIX", None):
+        with contextlib.suppress(OSError):
+            linger = struct.pack("ii", 1, 0)  # struct linger: on, for 0 seconds
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    writer.transport.abort()
+
+
 async def _join(
-    stream: BiStream, socket: tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    stream: BiStream, joined: tuple[asyncio.StreamReader, asyncio.StreamWriter]
 ) -> None:
-    reader, writer = socket
+    reader, writer = joined
     try:
         await forward(stream, reader, writer)
+    except BaseException:
+        reset_socket(writer)
+        raise
     finally:
         writer.close()
         with contextlib.suppress(OSError):
