@@ -321,4 +321,5 @@ class EndpointCore:
 def _unclosed(name: str, *sockets: list[socket.socket]) -> None:
     for sock in itertools.chain(*sockets):
         sock.close()
-    warnings.warn(f"unclosed endpoint {name}", ResourceWarning, stacklevel=1)
+    remedy = "`await endpoint.close()`, or bind it with `async with`: peers were not told"
+    warnings.warn(f"unclosed endpoint {name}; {remedy}", ResourceWarning, stacklevel=1)

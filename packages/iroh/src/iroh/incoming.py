@@ -154,6 +154,8 @@ class Incoming:
     async def retry(self) -> None:
         """Make the dialler prove its address first. Raises ConsumedError if it already has."""
         incoming = self._take()
+        if self._host.closed:
+            return
         try:
             incoming.retry(self._host.now())
         except ValueError as error:
@@ -163,7 +165,9 @@ class Incoming:
 
     async def ignore(self) -> None:
         """Forget it without an answer: the dialler times out."""
-        self._take().ignore()
+        incoming = self._take()
+        if not self._host.closed:
+            incoming.ignore()
 
     async def remote_addr(self) -> IncomingAddr:
         """Return where it comes from."""

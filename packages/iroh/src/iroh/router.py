@@ -5,6 +5,7 @@ up nobody else. Upstream: iroh `protocol.rs`.
 """
 
 import asyncio
+import contextlib
 import enum
 import inspect
 import logging
@@ -12,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from iroh.connection import Connection
-from iroh.errors import AlpnError, InvalidInputError, IrohError
+from iroh.errors import AlpnError, ConsumedError, InvalidInputError, IrohError
 from iroh.incoming import Accepting, Incoming
 
 if TYPE_CHECKING:
@@ -205,8 +206,9 @@ class Router:
         """Answer an attempt, unless the filter is against it."""
         try:
             passes = await self._passes(incoming)
-        except Exception:  # the traceback may keep the attempt alive
-            await incoming.refuse()
+        except BaseException:  # a bug, or cancelled: the dialler shall not wait for it
+            with contextlib.suppress(ConsumedError):  # the filter decided itself
+                await incoming.refuse()
             raise
         return await incoming.accept() if passes else None
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -43,6 +44,9 @@ class EngineDriver:
         self._thread = threading.get_ident()
         self._drivers: dict[Connection, ConnectionDriver] = {}
         self._incoming: deque[Incoming] = deque()
+        self._given: weakref.WeakSet[Incoming] = (
+            weakref.WeakSet()
+        )  # by accept_next, maybe undecided
         self._waiters = Waiters()
         self._closed = False
 
@@ -106,9 +110,10 @@ class EngineDriver:
         return self._adopt(connection, config.transport, incoming.remote)
 
     def refuse(self, incoming: Incoming) -> None:
-        """Answer an attempt with CONNECTION_REFUSED."""
-        incoming.refuse(self.now())
-        self.flush()
+        """Answer an attempt with CONNECTION_REFUSED. After `shut` it was refused already."""
+        if not self._closed:
+            incoming.refuse(self.now())
+            self.flush()
 
     def flush(self) -> None:
         """Send what belongs to no connection: refusals and retries."""
@@ -122,7 +127,9 @@ class EngineDriver:
             if self._closed:
                 return None
             await self._waiters.wait("incoming")
-        return self._incoming.popleft()
+        incoming = self._incoming.popleft()
+        self._given.add(incoming)
+        return incoming
 
     def _check_open(self) -> None:
         if self._closed:
@@ -154,8 +161,10 @@ class EngineDriver:
         self._closed = True
         self.engine.set_accepting(False)
         now = self.now()
-        while self._incoming:
-            self._incoming.popleft().refuse(now)
+        for incoming in (*self._incoming, *self._given):
+            with contextlib.suppress(ValueError):  # it was decided on
+                incoming.refuse(now)
+        self._incoming.clear()
         self.flush()
         self._waiters.close()
         for driver in list(self._drivers.values()):
