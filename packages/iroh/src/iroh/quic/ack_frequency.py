@@ -29,8 +29,8 @@ class AckFrequencyControl:
         self._paths = paths
         self._request: AckFrequency | None = None  # the peer's newest
         self._next_seq = 0  # older requests of the peer's are stale
-        self.due = False
-        self.peer_delay = 0.025
+        self.due: bool = False
+        self.peer_delay: float = 0.025
 
     # -- what the peer asks of us ----------------------------------------------------------------
 

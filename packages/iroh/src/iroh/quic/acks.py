@@ -62,7 +62,7 @@ class RangeSet:
         self._limit = limit
         self.firsts: list[int] = []
         self.lasts: list[int] = []
-        self.floor = 0
+        self.floor: int = 0
 
     def __len__(self) -> int:
         return len(self.firsts)
@@ -154,11 +154,11 @@ class AckTracker:
     )
 
     def __init__(self, threshold: int = THRESHOLD, max_ack_delay: float = MAX_ACK_DELAY) -> None:
-        self.ranges = RangeSet()
-        self.threshold = threshold
-        self.max_ack_delay = max_ack_delay
-        self.short_delay = min(SHORT_DELAY, max_ack_delay)
-        self.deadline = NEVER
+        self.ranges: RangeSet = RangeSet()
+        self.threshold: int = threshold
+        self.max_ack_delay: float = max_ack_delay
+        self.short_delay: float = min(SHORT_DELAY, max_ack_delay)
+        self.deadline: float = NEVER
         """When an ACK is due at the latest; NEVER, or in the past when it is due at once."""
         self._until_usual = START_PACKETS if max_ack_delay else 0
         self._reordering = 1  # reordering threshold of ACK_FREQUENCY; 1 is RFC 9000

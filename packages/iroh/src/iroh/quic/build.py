@@ -36,9 +36,9 @@ class Packet:
     __slots__ = ("eliciting", "parts", "room", "slices", "tokens", "used")
 
     def __init__(self, room: int) -> None:
-        self.room = room
-        self.used = 0
-        self.eliciting = False
+        self.room: int = room
+        self.used: int = 0
+        self.eliciting: bool = False
         self.parts: list[bytes | memoryview] = []
         self.tokens: list[Token] = []
         self.slices: list[Slice] = []

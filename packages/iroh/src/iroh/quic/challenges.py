@@ -38,8 +38,8 @@ class Challenges:
         self._sent: dict[bytes, tuple[float, bool]] = {}
         self._lost = 0
         self._left: int | None = None
-        self.due = False
-        self.deadline = NEVER
+        self.due: bool = False
+        self.deadline: float = NEVER
 
     def want(self, tries: int | None = None) -> None:
         """Validate the path; at most so often, or until it is answered or cleared."""

@@ -27,13 +27,13 @@ class Connection(Commands):
 
     def __init__(self, parts: Parts, now: float) -> None:
         self._p = parts
-        self.is_client = parts.is_client
+        self.is_client: bool = parts.is_client
         parts.establish = Establisher(parts)
         parts.ending = Ending(parts)
         self._receiver = Receiver(parts, FrameHandlers(parts))
         self._transmitter = Transmitter(parts)
         self._timers = Timers(parts, self._transmitter)
-        self.path_commands = PathCommands(parts)
+        self.path_commands: PathCommands = PathCommands(parts)
         parts.establish.start(parts.original_dcid)
         if parts.is_client:
             parts.tls.start(now)

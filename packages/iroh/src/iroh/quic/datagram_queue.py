@@ -48,8 +48,8 @@ class DatagramQueue:
     )
 
     def __init__(self, config: TransportConfig, events: list[Event]) -> None:
-        self.dropped_sent = 0
-        self.dropped_received = 0
+        self.dropped_sent: int = 0
+        self.dropped_received: int = 0
         self._send_size = config.datagram_send_buffer_size
         self._receive_size = config.datagram_receive_buffer_size
         self._peer_limit = 0

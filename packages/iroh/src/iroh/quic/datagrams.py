@@ -33,11 +33,11 @@ class Datagrams:
         ecn: int = 0,
         local: Address | None = None,
     ) -> None:
-        self.remote = remote
-        self.data = data
-        self.segment_size = segment_size or len(data)
-        self.ecn = ecn
-        self.local = local
+        self.remote: Address = remote
+        self.data: bytes = data
+        self.segment_size: int = segment_size or len(data)
+        self.ecn: int = ecn
+        self.local: Address | None = local
 
     def __len__(self) -> int:
         """How many datagrams."""

@@ -25,7 +25,7 @@ belong to nobody, before it is believed.
 """
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -154,8 +154,8 @@ class Endpoint(QuicEndpoint):
         keylog: KeyLog | None = None,
         qlog: "QlogFactory | None" = None,
     ) -> None:
-        self.shared = Shared(secret_key, rng, keylog, qlog)
-        self.dropped = self.shared.dropped
+        self.shared: Shared = Shared(secret_key, rng, keylog, qlog)
+        self.dropped: Counter[str] = self.shared.dropped
         self.routes: Routes[EngineConnection] = Routes()
         self._make = make_connection
         self._accepting = server_config is not None

@@ -39,7 +39,7 @@ class Establisher:
         self._p = parts
         self._alpn_told = False
         self._data_secrets: dict[bool, tuple[int, bytes]] = {}
-        self.done_pending = False
+        self.done_pending: bool = False
         """HANDSHAKE_DONE waits to be sent (server)."""
 
     def start(self, dcid: bytes) -> None:

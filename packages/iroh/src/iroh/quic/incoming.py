@@ -55,7 +55,7 @@ class EngineIncoming(Incoming):
     ) -> None:
         self.remote = remote
         self.local = local
-        self.remote_validated = token is not None
+        self.remote_validated: bool = token is not None
         self.first = first
         self.token = token
         self.held: list[Held] = []

@@ -61,14 +61,17 @@ class DataKeys:
 
     def __init__(self, suite: int, send_secret: bytes, recv_secret: bytes) -> None:
         self._suite = suite
-        self.send, self.recv = PacketKey(suite, send_secret), PacketKey(suite, recv_secret)
-        self.send_hp, self.recv_hp = HeaderKey(suite, send_secret), HeaderKey(suite, recv_secret)
-        self.send_bit = self.recv_bit = 0
-        self.sent = 0
+        self.send: PacketKey = PacketKey(suite, send_secret)
+        self.recv: PacketKey = PacketKey(suite, recv_secret)
+        self.send_hp: HeaderKey = HeaderKey(suite, send_secret)
+        self.recv_hp: HeaderKey = HeaderKey(suite, recv_secret)
+        self.send_bit: int = 0
+        self.recv_bit: int = 0
+        self.sent: int = 0
         """Packets sent with the current key."""
         self.spins: int | None = None
         """What the spin bit of the peer's is turned by: SPIN at a client, 0 at a server."""
-        self.spin = 0
+        self.spin: int = 0
         """The spin bit that we send: SPIN or 0."""
         self._send_phase = self._recv_phase = 0
         self._send_secret = send_secret

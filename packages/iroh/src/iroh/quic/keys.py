@@ -11,7 +11,7 @@ costs 0.1 us a packet where one at a time costs 2 (spec/perf.md).
 """
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from iroh.quic.hkdf import expand_label, label_info
+from iroh.quic.varint import Buffer
 
 AES_128_GCM_SHA256 = 0x1301  # RFC 8446 appendix B.4
 AES_256_GCM_SHA384 = 0x1302
@@ -93,6 +94,10 @@ class HeaderKey:
         )
 
 
+_Aead = Callable[[Buffer, Buffer, Buffer | None], bytes]
+"""(nonce, data, associated data) -> the result."""
+
+
 class PacketKey:
     """The AEAD of one direction and key phase. Raises cryptography's InvalidTag on `open`."""
 
@@ -102,9 +107,9 @@ class PacketKey:
         digest, length = _SUITES[suite]
         key = hmac.digest(secret, _KEY_INFO[length], digest)[:length]
         aead = (ChaCha20Poly1305 if suite == CHACHA20_POLY1305_SHA256 else AESGCM)(key)
-        self.encrypt = aead.encrypt
-        self.decrypt = aead.decrypt
-        self.iv = int.from_bytes(hmac.digest(secret, _IV_INFO, digest)[:_IV_LENGTH], "big")
+        self.encrypt: _Aead = aead.encrypt
+        self.decrypt: _Aead = aead.decrypt
+        self.iv: int = int.from_bytes(hmac.digest(secret, _IV_INFO, digest)[:_IV_LENGTH], "big")
 
     def nonce(self, path_id: int, pn: int) -> bytes:
         """Return the nonce of a packet."""

@@ -31,10 +31,10 @@ class Level:
 
     def __init__(self, epoch: int, path: PathRecovery) -> None:
         self.epoch = epoch
-        self.kind = PACKET_KIND[epoch]
-        self.recovery = Recovery(path, data=False)
-        self.acks = AckTracker(HANDSHAKE_THRESHOLD, HANDSHAKE_DELAY)
-        self.crypto = CryptoStream()
+        self.kind: int = PACKET_KIND[epoch]
+        self.recovery: Recovery = Recovery(path, data=False)
+        self.acks: AckTracker = AckTracker(HANDSHAKE_THRESHOLD, HANDSHAKE_DELAY)
+        self.crypto: CryptoStream = CryptoStream()
         self.send_key: PacketKey | None = None
         self.send_hp: HeaderKey | None = None
         self.recv_key: PacketKey | None = None

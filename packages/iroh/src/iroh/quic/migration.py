@@ -36,7 +36,7 @@ class Migration:
         self.confirmed = False
         self.nat_traversal = False
         self.allowed = True
-        self.server_may_move = paths.is_client
+        self.server_may_move: bool = paths.is_client
         self._paths = paths
         self._remote_cids = remote_cids
         self._owner = owner

@@ -58,8 +58,8 @@ class MtuDiscovery:
     )
 
     def __init__(self, initial: int = BASE_MTU, upper_bound: int = UPPER_BOUND) -> None:
-        self.mtu = initial
-        self.black_holes = 0
+        self.mtu: int = initial
+        self.black_holes: int = 0
         self._minimum = min(initial, BASE_MTU)
         self._upper_bound = upper_bound
         self._state = DUE

@@ -48,6 +48,7 @@ from iroh.quic.observed import ObservedAddresses
 from iroh.quic.path import Path
 from iroh.quic.path_choice import PathChoice
 from iroh.quic.path_errors import PathBlocked, PathError
+from iroh.quic.path_ids import PathIds
 from iroh.quic.path_status import PathStatuses
 from iroh.quic.path_timers import PathTimers
 from iroh.quic.paths import PathOwner, PathTable
@@ -73,18 +74,20 @@ class Multipath:
         initial_rtt: float = 0.333,
         ack_frequency: AckFrequencyConfig | None = None,
     ) -> None:
-        self.local_cids = LocalCids(handshake_cid, reset_tokens, rng)
-        self.remote_cids = RemoteCids(peer_cid)
-        self.paths = PathTable(is_client, self.local_cids, self.remote_cids, owner, initial_rtt)
-        self.ids = self.paths.ids
-        self.timers = PathTimers(self.paths)
-        self.statuses = PathStatuses(self.paths)
-        self.choice = PathChoice(self.paths, self.remote_cids)
-        self.migration = Migration(self.paths, self.remote_cids, owner)
-        self.ack_frequency = AckFrequencyControl(ack_frequency, self.paths)
+        self.local_cids: LocalCids = LocalCids(handshake_cid, reset_tokens, rng)
+        self.remote_cids: RemoteCids = RemoteCids(peer_cid)
+        self.paths: PathTable = PathTable(
+            is_client, self.local_cids, self.remote_cids, owner, initial_rtt
+        )
+        self.ids: PathIds = self.paths.ids
+        self.timers: PathTimers = PathTimers(self.paths)
+        self.statuses: PathStatuses = PathStatuses(self.paths)
+        self.choice: PathChoice = PathChoice(self.paths, self.remote_cids)
+        self.migration: Migration = Migration(self.paths, self.remote_cids, owner)
+        self.ack_frequency: AckFrequencyControl = AckFrequencyControl(ack_frequency, self.paths)
         self.token_giver: TokenGiver | None = None
-        self.observed = ObservedAddresses(False, False)
-        self.prober = Prober(
+        self.observed: ObservedAddresses = ObservedAddresses(False, False)
+        self.prober: Prober = Prober(
             *(self.paths, self.choice, self.remote_cids, self.observed, self.local_cids, rng)
         )
         self.nat: NatTraversal | None = None

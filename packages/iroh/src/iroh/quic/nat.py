@@ -81,8 +81,8 @@ class NatTraversal:
         usable: Callable[[SocketAddr], bool] = is_probeable,
     ) -> None:
         self.is_client = is_client
-        self.round = 0
-        self.ignored = 0
+        self.round: int = 0
+        self.ignored: int = 0
         self.events: list[Event] = []
         self._local_limit = local_limit
         self._remote_limit = remote_limit

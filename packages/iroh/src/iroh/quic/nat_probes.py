@@ -60,8 +60,8 @@ class Probes:
         self._retries = 0
         self._budget = BURST
         self._since = 0.0  # when the budget was counted
-        self.held_back = 0
-        self.deadline = NEVER
+        self.held_back: int = 0
+        self.deadline: float = NEVER
 
     def __len__(self) -> int:
         return len(self._left)

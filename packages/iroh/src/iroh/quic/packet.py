@@ -46,13 +46,14 @@ class LongHeader:
     __slots__ = ("dcid", "end", "kind", "pn_at", "scid", "start", "token", "version")
 
     def __init__(self, kind: int, version: int, dcid: bytes, scid: bytes, start: int) -> None:
-        self.kind = kind
-        self.version = version
-        self.dcid = dcid
-        self.scid = scid
-        self.token = b""
-        self.start = start
-        self.pn_at = self.end = 0
+        self.kind: int = kind
+        self.version: int = version
+        self.dcid: bytes = dcid
+        self.scid: bytes = scid
+        self.token: bytes = b""
+        self.start: int = start
+        self.pn_at: int = 0
+        self.end: int = 0
 
 
 def parse_long(data: bytes, at: int = 0) -> LongHeader:

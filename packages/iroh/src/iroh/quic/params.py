@@ -119,8 +119,6 @@ class TransportParameters:
             getattr(self, name) == getattr(other, name) for name in self.NAMES
         )
 
-    __hash__ = None  # type: ignore[assignment]  # mutable while it is put together
-
     def encode(self, rng: Callable[[int], bytes], grease: bool = True) -> bytes:
         """Encode what differs from the defaults, in random order, with one grease parameter."""
         entries = []

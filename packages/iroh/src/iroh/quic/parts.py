@@ -30,7 +30,9 @@ from iroh.quic.packet import HANDSHAKE as HANDSHAKE_PACKET
 from iroh.quic.packet import LongHeader
 from iroh.quic.params import TransportParameters
 from iroh.quic.path import Path
+from iroh.quic.path_choice import PathChoice
 from iroh.quic.path_recovery import PathRecovery
+from iroh.quic.paths import PathTable
 from iroh.quic.recovery import Recovery
 from iroh.quic.rtt import RttEstimator
 from iroh.quic.streams import Streams
@@ -67,6 +69,13 @@ class Parts:
 
     establish: "Establisher"
     ending: "Ending"
+    own_handshake_cids: set[bytes]
+    """What long headers for us may be addressed to."""
+    paths: PathTable
+    choice: PathChoice
+    last_received: float
+    last_ping: float
+    idle_restart: float
 
     def __init__(
         self,
@@ -92,7 +101,7 @@ class Parts:
         self.rng = rng
         self.dropped = dropped
         self.qlog = qlog
-        self.stage = stage.HANDSHAKING
+        self.stage: int = stage.HANDSHAKING
         self.confirmed = False
         self.alpn: bytes | None = None
         self.peer: bytes | None = None
@@ -101,15 +110,14 @@ class Parts:
         self.tls = tls
         self.params = params
         self.keys: DataKeys | None = None
-        self.early = EarlyData(self)
+        self.early: EarlyData = EarlyData(self)
         self.update_after = UPDATE_AFTER  # packets that we send with one 1-RTT key
-        self.data_crypto = CryptoStream()
-        self.streams = Streams(is_client, config, self.events)
-        self.datagrams = DatagramQueue(config, self.events)
+        self.data_crypto: CryptoStream = CryptoStream()
+        self.streams: Streams = Streams(is_client, config, self.events)
+        self.datagrams: DatagramQueue = DatagramQueue(config, self.events)
         self.source_cid = source_cid
         self.own_handshake_cids = {source_cid} if is_client else {source_cid, original_dcid}
-        """What long headers for us may be addressed to."""
-        self.peer_source_cid = b""
+        self.peer_source_cid: bytes = b""
         self.original_dcid = original_dcid
         self.retry_source_cid: bytes | None = None
         self.token = b""
@@ -118,7 +126,7 @@ class Parts:
         self.last_received = self.last_ping = self.idle_restart = now
         self._early: deque[tuple[int, Datagrams]] = deque()
         self._gone = Totals()
-        self.mp = Multipath(
+        self.mp: Multipath = Multipath(
             *(is_client, Keeper(self), source_cid, dest_cid, reset_tokens, rng),
             *(config.initial_rtt, config.ack_frequency),
         )

@@ -29,10 +29,10 @@ class Previous:
     __slots__ = ("challenge_due", "cid", "kept", "local", "remote")
 
     def __init__(self, remote: Address, local: Address | None, cid: bytes | None) -> None:
-        self.remote = remote
-        self.local = local
-        self.cid = cid
-        self.challenge_due = cid is not None
+        self.remote: Address = remote
+        self.local: Address | None = local
+        self.cid: bytes | None = cid
+        self.challenge_due: bool = cid is not None
         self.kept: Any = None
 
 
@@ -96,31 +96,36 @@ class Path:
     )
 
     def __init__(self, path_id: int, remote: Address, local: Address | None, limited: bool) -> None:
-        self.path_id = path_id
-        self.remote = remote
+        self.path_id: int = path_id
+        self.remote: Address = remote
         self.local = local
-        self.state = OPENING
-        self.established = self.validated = False
-        self.available = True
-        self.status_seq = 0
+        self.state: int = OPENING
+        self.established: bool = False
+        self.validated: bool = False
+        self.available: bool = True
+        self.status_seq: int = 0
         self.remote_available: bool | None = None
-        self.remote_status_seq = -1
-        self.limited = limited
-        self.bytes_received = self.bytes_sent = 0
-        self.generation = 0
-        self.answered = float("-inf")
-        self.challenges = Challenges()
-        self.responses = Responses()
+        self.remote_status_seq: int = -1
+        self.limited: bool = limited
+        self.bytes_received: int = 0
+        self.bytes_sent: int = 0
+        self.generation: int = 0
+        self.answered: float = float("-inf")
+        self.challenges: Challenges = Challenges()
+        self.responses: Responses = Responses()
         self.previous: Previous | None = None
-        self.wants_ping = self.report_due = False
+        self.wants_ping: bool = False
+        self.report_due: bool = False
         self.observed: tuple[int, SocketAddr] | None = None
-        self.abandon_code = 0
-        self.abandon_reason = AbandonReason.APPLICATION
+        self.abandon_code: int = 0
+        self.abandon_reason: AbandonReason = AbandonReason.APPLICATION
         self.idle_timeout: float | None = None
         self.keep_alive: float | None = None
-        self.idle_reset = True
-        self.idle_deadline = self.keep_alive_deadline = NEVER
-        self.migration_deadline = self.drain_deadline = NEVER
+        self.idle_reset: bool = True
+        self.idle_deadline: float = NEVER
+        self.keep_alive_deadline: float = NEVER
+        self.migration_deadline: float = NEVER
+        self.drain_deadline: float = NEVER
         self.recovery: Any = None
         self.acks: Any = None
         self.mtud: Any = None

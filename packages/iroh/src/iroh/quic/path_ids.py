@@ -47,9 +47,9 @@ class PathIds:
     """
 
     def __init__(self, on_raised: Callable[[], None], on_told: Callable[[int], None]) -> None:
-        self.enabled = False
-        self.local_max = 0
-        self.peer_max = 0
+        self.enabled: bool = False
+        self.local_max: int = 0
+        self.peer_max: int = 0
         self._on_raised = on_raised
         self._on_told = on_told
         self._open = {0}

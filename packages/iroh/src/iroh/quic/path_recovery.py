@@ -75,23 +75,25 @@ class PathRecovery:
         rtt: RttEstimator | None = None,
         mtud: MtuDiscovery | None = None,
     ) -> None:
-        self.rtt = rtt or RttEstimator()
-        self.mtud = mtud or MtuDiscovery()
-        self.congestion = congestion or Cubic(self.mtud.mtu)
+        self.rtt: RttEstimator = rtt or RttEstimator()
+        self.mtud: MtuDiscovery = mtud or MtuDiscovery()
+        self.congestion: Controller = congestion or Cubic(self.mtud.mtu)
         self.spaces: list[Recovery] = []  # in the order Initial, Handshake, 1-RTT
-        self.bytes_in_flight = 0
-        self.pto_count = 0
-        self.ecn = True
-        self.ecn_unproven = ECN_TESTS
-        self.lost_packets = self.lost_bytes = self.congestion_events = 0
-        self.first_sample = NEVER  # when the RTT was sampled first
-        self.last_activity = 0.0  # last packet sent, ACK taken or probe timeout
+        self.bytes_in_flight: int = 0
+        self.pto_count: int = 0
+        self.ecn: bool = True
+        self.ecn_unproven: int = ECN_TESTS
+        self.lost_packets: int = 0
+        self.lost_bytes: int = 0
+        self.congestion_events: int = 0
+        self.first_sample: float = NEVER  # when the RTT was sampled first
+        self.last_activity: float = 0.0  # last packet sent, ACK taken or probe timeout
 
-        self.app_limited = False
+        self.app_limited: bool = False
         self.idle_timeout: float | None = None
-        self.peer_max_ack_delay = 0.025
-        self.peer_validated = True
-        self.blocked = False
+        self.peer_max_ack_delay: float = 0.025
+        self.peer_validated: bool = True
+        self.blocked: bool = False
 
     def marked_lost(self, count: int) -> None:
         """Marked packets were lost: with too many of the first ones, ECN is given up."""

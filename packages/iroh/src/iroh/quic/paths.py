@@ -98,7 +98,7 @@ class PathTable:
         self.max_ack_delay = max_ack_delay
         self.idle_timeout: float | None = IDLE_TIMEOUT
         self.keep_alive: float | None = KEEP_ALIVE
-        self.ids = PathIds(self.issue_cids, remote_cids.drop)
+        self.ids: PathIds = PathIds(self.issue_cids, remote_cids.drop)
         self._local_cids = local_cids
         self._remote_cids = remote_cids
         self._owner = owner
@@ -107,7 +107,7 @@ class PathTable:
         self.known: tuple[Path, ...] = ()
         self._highest = 0
         self._cids_issued_to = -1
-        self.grace_deadline = NEVER
+        self.grace_deadline: float = NEVER
         self.events: list[Event] = []
 
     # -- coming --------------------------------------------------------------------------------

@@ -59,13 +59,13 @@ class Probe:
         pad: bool,
         on_path: bool,
     ) -> None:
-        self.path = path
-        self.cid = cid
-        self.remote = remote
-        self.local = local
-        self.frames = frames
-        self.pad = pad
-        self.on_path = on_path
+        self.path: Path = path
+        self.cid: bytes = cid
+        self.remote: Address = remote
+        self.local: Address | None = local
+        self.frames: list[tuple[Frame, Any]] = frames
+        self.pad: bool = pad
+        self.on_path: bool = on_path
 
 
 class Prober:

@@ -61,7 +61,8 @@ class Qlog:
     __slots__ = ("_held", "_metrics", "_mtu", "_sink", "_size", "_start", "now")
 
     def __init__(self, sink: Sink, is_client: bool, first_id: bytes, now: float) -> None:
-        self.now = self._start = now
+        self.now: float = now
+        self._start = now
         self._sink = sink
         self._held: list[bytes] = []
         self._size = 0

@@ -81,15 +81,15 @@ class Recovery:
         rng: Callable[[int], bytes] | None = None,
     ) -> None:
         """Join a path. rng: where skipped packet numbers come from; None skips nothing."""
-        self.path = path or PathRecovery()
+        self.path: PathRecovery = path or PathRecovery()
         self.path.spaces.append(self)
-        self.data = data
-        self.next = 0
-        self.largest_acked = -1
-        self.reordering = Reordering()
-        self.loss_time = NEVER
-        self.probes = 0
-        self.pto_allowed = True
+        self.data: bool = data
+        self.next: int = 0
+        self.largest_acked: int = -1
+        self.reordering: Reordering = Reordering()
+        self.loss_time: float = NEVER
+        self.probes: int = 0
+        self.pto_allowed: bool = True
         self.log: PacketLog | None = None
         self._runs: list[SentRun] = []  # outstanding, ascending, disjoint
         self._firsts: list[int] = []  # their first packet numbers, for bisect

@@ -33,8 +33,8 @@ class Reordering:
     __slots__ = ("_judging", "packet_threshold", "patience", "suspects")
 
     def __init__(self) -> None:
-        self.packet_threshold = PACKET_THRESHOLD
-        self.patience = 1.0
+        self.packet_threshold: int = PACKET_THRESHOLD
+        self.patience: float = 1.0
         self.suspects: list[tuple[int, int, float]] = []
         self._judging = False
 

@@ -19,17 +19,19 @@ class RttEstimator:
     __slots__ = ("latest", "minimum", "sampled", "smoothed", "timeout", "variation")
 
     def __init__(self, initial: float = INITIAL_RTT) -> None:
-        self.sampled = False
+        self.sampled: bool = False
         self._guess(initial)
 
     def _guess(self, initial: float) -> None:
-        self.smoothed = self.latest = self.minimum = initial
-        self.variation = initial / 2
+        self.smoothed: float = initial
+        self.latest: float = initial
+        self.minimum: float = initial
+        self.variation: float = initial / 2
         self._measure()
 
     def _measure(self) -> None:
         spread = 4 * self.variation
-        self.timeout = self.smoothed + (spread if spread > GRANULARITY else GRANULARITY)
+        self.timeout: float = self.smoothed + (spread if spread > GRANULARITY else GRANULARITY)
 
     def set_initial(self, initial: float) -> None:
         """Use a better first guess (a PATH_CHALLENGE's round trip); ignored after a sample."""

@@ -86,21 +86,21 @@ class SentRun:
         ecn: bool = False,
         more: tuple[Slice, ...] = (),
     ) -> None:
-        self.first = first
-        self.last = last
-        self.time = time
-        self.size = size
-        self.last_size = last_size or size
-        self.stream = stream
-        self.offset = offset
-        self.chunk = chunk
-        self.length = length
-        self.fin = fin
-        self.tokens = tokens
-        self.eliciting = eliciting
-        self.mtu_probe = mtu_probe
-        self.ecn = ecn
-        self.more = more
+        self.first: int = first
+        self.last: int = last
+        self.time: float = time
+        self.size: int = size
+        self.last_size: int = last_size or size
+        self.stream: StreamSink | None = stream
+        self.offset: int = offset
+        self.chunk: int = chunk
+        self.length: int = length
+        self.fin: bool = fin
+        self.tokens: tuple[Token, ...] = tokens
+        self.eliciting: bool = eliciting
+        self.mtu_probe: bool = mtu_probe
+        self.ecn: bool = ecn
+        self.more: tuple[Slice, ...] = more
 
     def __repr__(self) -> str:
         return f"SentRun({self.first}..{self.last}, {self.offset}+{self.length})"

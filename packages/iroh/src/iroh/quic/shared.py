@@ -119,10 +119,10 @@ class Shared:
         self.keylog = keylog
         self.qlog = qlog
         self.dropped: Counter[str] = Counter()
-        self.received_tickets = TicketStore()
-        self.issued_tickets = TicketStore()
-        self.received_tokens = ReceivedTokens()
-        self.address_tokens = AddressTokens(rng)
+        self.received_tickets: TicketStore = TicketStore()
+        self.issued_tickets: TicketStore = TicketStore()
+        self.received_tokens: ReceivedTokens = ReceivedTokens()
+        self.address_tokens: AddressTokens = AddressTokens(rng)
         self._reset_cipher = Cipher(algorithms.AES(rng(32)), modes.ECB()).encryptor()
 
     def new_cid(self) -> bytes:

@@ -44,9 +44,11 @@ NEVER = float("inf")
 class Transmitter(LongSender):
     """The sending side of one connection."""
 
+    next_send: float
+
     def __init__(self, parts: "Parts") -> None:
         super().__init__(parts)
-        self.asked = NEVER
+        self.asked: float = NEVER
         """When transmit was last called: what was due then and did not leave is held back."""
 
     def transmit(self, now: float) -> list[Datagrams]:

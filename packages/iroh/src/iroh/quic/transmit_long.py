@@ -34,7 +34,7 @@ class LongSender:
 
     def __init__(self, parts: "Parts") -> None:
         self._p = parts
-        self.next_send = 0.0
+        self.next_send: float = 0.0
         """When the pacer lets more go; 0 when it holds nothing back."""
 
     # -- handshake -------------------------------------------------------------------------------

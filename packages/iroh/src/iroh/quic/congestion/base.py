@@ -32,10 +32,10 @@ class Controller(ABC):
     __slots__ = ("mtu", "recovery_start", "ssthresh", "window")
 
     def __init__(self, mtu: int = 1200, window: int = INITIAL_WINDOW) -> None:
-        self.mtu = mtu
-        self.window = window
-        self.ssthresh = UNBOUND
-        self.recovery_start = NOT_YET
+        self.mtu: int = mtu
+        self.window: int = window
+        self.ssthresh: int = UNBOUND
+        self.recovery_start: float = NOT_YET
 
     @property
     def minimum(self) -> int:

@@ -36,6 +36,9 @@ class Cubic(Controller):
         "_start",
         "_top",
     )
+    window: int
+    ssthresh: int
+    recovery_start: float
 
     def __init__(
         self, mtu: int = 1200, window: int = INITIAL_WINDOW, *, hystart: bool = True

@@ -28,7 +28,7 @@ class HyStart:
     __slots__ = ("_baseline", "_css", "_last_min", "_min", "_round_start", "_samples", "done")
 
     def __init__(self) -> None:
-        self.done = False
+        self.done: bool = False
         self._round_start = float("-inf")
         self._last_min = self._min = self._baseline = _NONE
         self._samples = 0

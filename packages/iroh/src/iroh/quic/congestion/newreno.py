@@ -11,6 +11,8 @@ class NewReno(Controller):
     """The plain controller of RFC 9002, with appropriate byte counting (RFC 3465)."""
 
     __slots__ = ("_before", "_counted")
+    window: int
+    ssthresh: int
 
     def __init__(self, mtu: int = 1200, window: int = INITIAL_WINDOW) -> None:
         super().__init__(mtu, window)

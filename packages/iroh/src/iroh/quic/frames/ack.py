@@ -7,7 +7,7 @@
 The delay is in units of 2**ack_delay_exponent microseconds.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_NOT_0RTT, Frame, malformed
@@ -24,8 +24,8 @@ class Ack(Frame):
     """
 
     __slots__ = ("delay", "ecn", "path_id", "ranges")
-    TYPES = (0x02, 0x03, 0x3E, 0x3F)
-    ACK_ELICITING = False
+    TYPES: ClassVar[tuple[int, ...]] = (0x02, 0x03, 0x3E, 0x3F)
+    ACK_ELICITING: ClassVar[bool] = False
     SPACES = SPACES_NOT_0RTT
 
     def __init__(
@@ -35,10 +35,10 @@ class Ack(Frame):
         path_id: int | None = None,
         ecn: tuple[int, int, int] | None = None,
     ) -> None:
-        self.ranges = ranges
-        self.delay = delay
-        self.path_id = path_id
-        self.ecn = ecn
+        self.ranges: list[tuple[int, int]] = ranges
+        self.delay: int = delay
+        self.path_id: int | None = path_id
+        self.ecn: tuple[int, int, int] | None = ecn
 
     def __hash__(self) -> int:
         return hash((tuple(self.ranges), self.delay, self.path_id, self.ecn))

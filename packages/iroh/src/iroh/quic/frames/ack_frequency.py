@@ -3,7 +3,7 @@
 0xaf | seq | ack-eliciting threshold | requested max ack delay, us | reordering threshold
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_APP, Frame, encode_fields
@@ -16,16 +16,16 @@ class AckFrequency(Frame):
     """How often the peer wants to be acknowledged."""
 
     __slots__ = ("eliciting_threshold", "max_ack_delay", "reordering_threshold", "seq")
-    TYPES = (_TYPE,)
+    TYPES: ClassVar[tuple[int, ...]] = (_TYPE,)
     SPACES = SPACES_APP
 
     def __init__(
         self, seq: int, eliciting_threshold: int, max_ack_delay: int, reordering_threshold: int
     ) -> None:
-        self.seq = seq
-        self.eliciting_threshold = eliciting_threshold
-        self.max_ack_delay = max_ack_delay
-        self.reordering_threshold = reordering_threshold
+        self.seq: int = seq
+        self.eliciting_threshold: int = eliciting_threshold
+        self.max_ack_delay: int = max_ack_delay
+        self.reordering_threshold: int = reordering_threshold
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""

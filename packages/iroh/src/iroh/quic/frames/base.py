@@ -10,7 +10,7 @@ PeerError. `ACK_ELICITING` and `PROBING` are those of RFC 9000 table 3.
 """
 
 import ipaddress
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from iroh.quic import varint
 from iroh.quic.errors import FRAME_ENCODING_ERROR, PeerError
@@ -19,10 +19,10 @@ from iroh_base import SocketAddr
 
 # Where a frame may appear: packet number spaces, and 0-RTT apart.
 INITIAL, HANDSHAKE, ZERO_RTT, ONE_RTT = 0, 1, 2, 3
-SPACES_ALL = frozenset((INITIAL, HANDSHAKE, ZERO_RTT, ONE_RTT))
-SPACES_NOT_0RTT = frozenset((INITIAL, HANDSHAKE, ONE_RTT))
-SPACES_APP = frozenset((ZERO_RTT, ONE_RTT))
-SPACES_1RTT = frozenset((ONE_RTT,))
+SPACES_ALL: Final[frozenset[int]] = frozenset((INITIAL, HANDSHAKE, ZERO_RTT, ONE_RTT))
+SPACES_NOT_0RTT: Final[frozenset[int]] = frozenset((INITIAL, HANDSHAKE, ONE_RTT))
+SPACES_APP: Final[frozenset[int]] = frozenset((ZERO_RTT, ONE_RTT))
+SPACES_1RTT: Final[frozenset[int]] = frozenset((ONE_RTT,))
 
 
 class Frame:

@@ -6,7 +6,7 @@ RETIRE_CONNECTION_ID       0x19           | seq
 PATH_RETIRE_CONNECTION_ID  0x3e79 | path  | seq
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_APP, Frame, malformed, take
@@ -40,18 +40,18 @@ class NewConnectionId(Frame):
     """One more id to address us by. path_id: None in the plain form, which means path 0."""
 
     __slots__ = ("cid", "path_id", "retire_prior_to", "seq", "token")
-    TYPES = (_NEW, _PATH_NEW)
-    PROBING = True
+    TYPES: ClassVar[tuple[int, ...]] = (_NEW, _PATH_NEW)
+    PROBING: ClassVar[bool] = True
     SPACES = SPACES_APP
 
     def __init__(
         self, seq: int, retire_prior_to: int, cid: bytes, token: bytes, path_id: int | None = None
     ) -> None:
-        self.seq = seq
-        self.retire_prior_to = retire_prior_to
-        self.cid = cid
-        self.token = token
-        self.path_id = path_id
+        self.seq: int = seq
+        self.retire_prior_to: int = retire_prior_to
+        self.cid: bytes = cid
+        self.token: bytes = token
+        self.path_id: int | None = path_id
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -89,12 +89,12 @@ class RetireConnectionId(Frame):
     """An id of the peer's that we use no more."""
 
     __slots__ = ("path_id", "seq")
-    TYPES = (_RETIRE, _PATH_RETIRE)
+    TYPES: ClassVar[tuple[int, ...]] = (_RETIRE, _PATH_RETIRE)
     SPACES = SPACES_APP
 
     def __init__(self, seq: int, path_id: int | None = None) -> None:
-        self.seq = seq
-        self.path_id = path_id
+        self.seq: int = seq
+        self.path_id: int | None = path_id
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""

@@ -4,7 +4,7 @@
 0x1d | error code              | length | reason        by the application
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_ALL, SPACES_APP, Frame, take
@@ -15,14 +15,14 @@ class ConnectionClose(Frame):
     """The end. frame_type: what caused a transport error, None in an application's close."""
 
     __slots__ = ("code", "frame_type", "reason")
-    TYPES = (0x1C, 0x1D)
-    ACK_ELICITING = False
+    TYPES: ClassVar[tuple[int, ...]] = (0x1C, 0x1D)
+    ACK_ELICITING: ClassVar[bool] = False
     SPACES = SPACES_ALL
 
     def __init__(self, code: int, reason: bytes, frame_type: int | None) -> None:
-        self.code = code
-        self.reason = reason
-        self.frame_type = frame_type
+        self.code: int = code
+        self.reason: bytes = reason
+        self.frame_type: int | None = frame_type
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""

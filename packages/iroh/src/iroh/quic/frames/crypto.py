@@ -3,7 +3,7 @@
 0x06 | offset | length | TLS handshake bytes
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_NOT_0RTT, Frame, malformed, take
@@ -14,12 +14,12 @@ class Crypto(Frame):
     """Bytes of the TLS handshake, of the packet's encryption level."""
 
     __slots__ = ("data", "offset")
-    TYPES = (0x06,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x06,)
     SPACES = SPACES_NOT_0RTT
 
     def __init__(self, offset: int, data: bytes) -> None:
-        self.offset = offset
-        self.data = data
+        self.offset: int = offset
+        self.data: bytes = data
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""

@@ -3,7 +3,7 @@
 0x30 | data, to the packet's end        0x31 | length | data
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_APP, Frame, take
@@ -16,11 +16,11 @@ class Datagram(Frame):
     """Bytes that are delivered once or not at all."""
 
     __slots__ = ("data",)
-    TYPES = (0x30, _WITH_LENGTH)
+    TYPES: ClassVar[tuple[int, ...]] = (0x30, _WITH_LENGTH)
     SPACES = SPACES_APP
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data: bytes = data
 
     def encode(self) -> bytes:
         """Return the frame's bytes, with a length."""

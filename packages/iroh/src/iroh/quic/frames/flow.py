@@ -6,7 +6,7 @@ MAX_STREAMS bidi  0x12 | count            STREAMS_BLOCKED bidi 0x16 | count
 MAX_STREAMS uni   0x13 | count            STREAMS_BLOCKED uni  0x17 | count
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_APP, Frame, encode_fields, malformed
@@ -22,7 +22,7 @@ class _Limit(Frame):
     SPACES = SPACES_APP
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self.limit: int = limit
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -39,14 +39,14 @@ class MaxData(_Limit):
     """How many bytes may be sent on all streams together."""
 
     __slots__ = ()
-    TYPES = (0x10,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x10,)
 
 
 class DataBlocked(_Limit):
     """The connection's limit holds the sender back."""
 
     __slots__ = ()
-    TYPES = (0x14,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x14,)
 
 
 class _StreamLimit(Frame):
@@ -56,8 +56,8 @@ class _StreamLimit(Frame):
     SPACES = SPACES_APP
 
     def __init__(self, stream_id: int, limit: int) -> None:
-        self.stream_id = stream_id
-        self.limit = limit
+        self.stream_id: int = stream_id
+        self.limit: int = limit
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -75,14 +75,14 @@ class MaxStreamData(_StreamLimit):
     """How many bytes may be sent on one stream."""
 
     __slots__ = ()
-    TYPES = (0x11,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x11,)
 
 
 class StreamDataBlocked(_StreamLimit):
     """The stream's limit holds the sender back."""
 
     __slots__ = ()
-    TYPES = (0x15,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x15,)
 
 
 class _StreamCount(Frame):
@@ -92,8 +92,8 @@ class _StreamCount(Frame):
     SPACES = SPACES_APP
 
     def __init__(self, bidirectional: bool, count: int) -> None:
-        self.bidirectional = bidirectional
-        self.count = count
+        self.bidirectional: bool = bidirectional
+        self.count: int = count
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -112,11 +112,11 @@ class MaxStreams(_StreamCount):
     """How many streams the peer may open in all."""
 
     __slots__ = ()
-    TYPES = (0x12, 0x13)
+    TYPES: ClassVar[tuple[int, ...]] = (0x12, 0x13)
 
 
 class StreamsBlocked(_StreamCount):
     """The limit of streams holds the opener back."""
 
     __slots__ = ()
-    TYPES = (0x16, 0x17)
+    TYPES: ClassVar[tuple[int, ...]] = (0x16, 0x17)

@@ -4,7 +4,7 @@ PADDING 0x00         PING 0x01        HANDSHAKE_DONE 0x1e        IMMEDIATE_ACK 0
 NEW_TOKEN 0x07 | length | token                                       (RFC 9000 19.7)
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_ALL, SPACES_APP, Frame, malformed, take
@@ -30,13 +30,13 @@ class Padding(Frame):
     """A run of PADDING bytes (RFC 9000 section 19.1)."""
 
     __slots__ = ("length",)
-    TYPES = (0x00,)
-    ACK_ELICITING = False
-    PROBING = True
+    TYPES: ClassVar[tuple[int, ...]] = (0x00,)
+    ACK_ELICITING: ClassVar[bool] = False
+    PROBING: ClassVar[bool] = True
     SPACES = SPACES_ALL
 
     def __init__(self, length: int = 1) -> None:
-        self.length = length
+        self.length: int = length
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -54,7 +54,7 @@ class Ping(_Bare):
     """Elicits an acknowledgement (RFC 9000 section 19.2)."""
 
     __slots__ = ()
-    TYPES = (0x01,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x01,)
     SPACES = SPACES_ALL
 
 
@@ -62,14 +62,14 @@ class HandshakeDone(_Bare):
     """The server confirms the handshake (RFC 9000 section 19.20)."""
 
     __slots__ = ()
-    TYPES = (0x1E,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x1E,)
 
 
 class ImmediateAck(_Bare):
     """Asks for an acknowledgement without delay (draft-ietf-quic-ack-frequency section 5)."""
 
     __slots__ = ()
-    TYPES = (0x1F,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x1F,)
     SPACES = SPACES_APP
 
 
@@ -77,10 +77,10 @@ class NewToken(Frame):
     """A token for a later connection's Initial."""
 
     __slots__ = ("token",)
-    TYPES = (0x07,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x07,)
 
     def __init__(self, token: bytes) -> None:
-        self.token = token
+        self.token: bytes = token
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""

@@ -8,7 +8,7 @@ PATHS_BLOCKED          0x3e7b | path id
 PATH_CIDS_BLOCKED      0x3e7c | path id | next seq
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import Frame, encode_fields
@@ -26,11 +26,11 @@ class PathAbandon(Frame):
     """The sender gives a path up; the receiver answers with the same."""
 
     __slots__ = ("code", "path_id")
-    TYPES = (0x3E75,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x3E75,)
 
     def __init__(self, path_id: int, code: int) -> None:
-        self.path_id = path_id
-        self.code = code
+        self.path_id: int = path_id
+        self.code: int = code
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -48,12 +48,12 @@ class PathStatus(Frame):
     """Whether the sender would like the path to be used, or kept as a backup."""
 
     __slots__ = ("available", "path_id", "seq")
-    TYPES = (0x3E76, 0x3E77)
+    TYPES: ClassVar[tuple[int, ...]] = (0x3E76, 0x3E77)
 
     def __init__(self, path_id: int, seq: int, available: bool) -> None:
-        self.path_id = path_id
-        self.seq = seq
-        self.available = available
+        self.path_id: int = path_id
+        self.seq: int = seq
+        self.available: bool = available
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -73,7 +73,7 @@ class _PathLimit(Frame):
     __slots__ = ("path_id",)
 
     def __init__(self, path_id: int) -> None:
-        self.path_id = path_id
+        self.path_id: int = path_id
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -90,25 +90,25 @@ class MaxPathId(_PathLimit):
     """The largest path id that may be opened."""
 
     __slots__ = ()
-    TYPES = (0x3E7A,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x3E7A,)
 
 
 class PathsBlocked(_PathLimit):
     """The limit of path ids holds the opener back."""
 
     __slots__ = ()
-    TYPES = (0x3E7B,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x3E7B,)
 
 
 class PathCidsBlocked(Frame):
     """The lack of connection ids for a path holds the opener back."""
 
     __slots__ = ("next_seq", "path_id")
-    TYPES = (0x3E7C,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x3E7C,)
 
     def __init__(self, path_id: int, next_seq: int) -> None:
-        self.path_id = path_id
-        self.next_seq = next_seq
+        self.path_id: int = path_id
+        self.next_seq: int = next_seq
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""

@@ -5,7 +5,7 @@ REACH_OUT       0x3d7f92 v4, 0x3d7f93 v6 | round | ip | port
 REMOVE_ADDRESS  0x3d7f94                 | seq
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import Frame, decode_addr, encode_addr, encode_fields
@@ -19,8 +19,8 @@ class _NumberedAddr(Frame):
     __slots__ = ("addr", "number")
 
     def __init__(self, number: int, addr: SocketAddr) -> None:
-        self.number = number
-        self.addr = addr
+        self.number: int = number
+        self.addr: SocketAddr = addr
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -39,24 +39,24 @@ class AddAddress(_NumberedAddr):
     """Server to client: an address I may be reached at. number: its sequence number."""
 
     __slots__ = ()
-    TYPES = (0x3D7F90, 0x3D7F91)
+    TYPES: ClassVar[tuple[int, ...]] = (0x3D7F90, 0x3D7F91)
 
 
 class ReachOut(_NumberedAddr):
     """Client to server: send a probe to this address of mine. number: the round."""
 
     __slots__ = ()
-    TYPES = (0x3D7F92, 0x3D7F93)
+    TYPES: ClassVar[tuple[int, ...]] = (0x3D7F92, 0x3D7F93)
 
 
 class RemoveAddress(Frame):
     """Server to client: forget the address with this sequence number."""
 
     __slots__ = ("seq",)
-    TYPES = (0x3D7F94,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x3D7F94,)
 
     def __init__(self, seq: int) -> None:
-        self.seq = seq
+        self.seq: int = seq
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""

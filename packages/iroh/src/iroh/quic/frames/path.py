@@ -3,7 +3,7 @@
 PATH_CHALLENGE 0x1a | 8 bytes        PATH_RESPONSE 0x1b | the same 8 bytes
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic.frames.base import SPACES_1RTT, SPACES_APP, Frame, take
 from iroh.quic.varint import Buffer
@@ -13,10 +13,10 @@ class _PathProof(Frame):
     """Eight bytes that nobody can guess."""
 
     __slots__ = ("data",)
-    PROBING = True
+    PROBING: ClassVar[bool] = True
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data: bytes = data
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -33,7 +33,7 @@ class PathChallenge(_PathProof):
     """Is somebody there?"""
 
     __slots__ = ()
-    TYPES = (0x1A,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x1A,)
     SPACES = SPACES_APP
 
 
@@ -41,5 +41,5 @@ class PathResponse(_PathProof):
     """Somebody is."""
 
     __slots__ = ()
-    TYPES = (0x1B,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x1B,)
     SPACES = SPACES_1RTT

@@ -6,7 +6,7 @@ RESET_STREAM  0x04 | stream id | error code | final size
 STOP_SENDING  0x05 | stream id | error code
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 from iroh.quic import varint
 from iroh.quic.frames.base import SPACES_APP, Frame, encode_fields, malformed
@@ -23,10 +23,10 @@ class Stream(Frame):
     SPACES = SPACES_APP
 
     def __init__(self, stream_id: int, offset: int, data: Buffer, fin: bool) -> None:
-        self.stream_id = stream_id
-        self.offset = offset
-        self.data = data
-        self.fin = fin
+        self.stream_id: int = stream_id
+        self.offset: int = offset
+        self.data: Buffer = data
+        self.fin: bool = fin
 
     def encode(self) -> bytes:
         """Return the frame's bytes, with a length."""
@@ -63,13 +63,13 @@ class ResetStream(Frame):
     """The sender abandons the stream."""
 
     __slots__ = ("code", "final_size", "stream_id")
-    TYPES = (0x04,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x04,)
     SPACES = SPACES_APP
 
     def __init__(self, stream_id: int, code: int, final_size: int) -> None:
-        self.stream_id = stream_id
-        self.code = code
-        self.final_size = final_size
+        self.stream_id: int = stream_id
+        self.code: int = code
+        self.final_size: int = final_size
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""
@@ -88,12 +88,12 @@ class StopSending(Frame):
     """The receiver wants no more of the stream."""
 
     __slots__ = ("code", "stream_id")
-    TYPES = (0x05,)
+    TYPES: ClassVar[tuple[int, ...]] = (0x05,)
     SPACES = SPACES_APP
 
     def __init__(self, stream_id: int, code: int) -> None:
-        self.stream_id = stream_id
-        self.code = code
+        self.stream_id: int = stream_id
+        self.code: int = code
 
     def encode(self) -> bytes:
         """Return the frame's bytes."""

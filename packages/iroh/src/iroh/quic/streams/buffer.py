@@ -37,7 +37,7 @@ class SendBuffer:
     )
 
     def __init__(self) -> None:
-        self.stop = 0
+        self.stop: int = 0
         self._chunks = _NO_CHUNKS
         self._starts = _NO_STARTS
         self._head = 0  # chunks before it are released; deleted many at a time

@@ -70,12 +70,12 @@ class Control:
         local: tuple[LocalIds, LocalIds],
         remote: tuple[RemoteIds, RemoteIds],
     ) -> None:
-        self.senders = senders
-        self.receivers = receivers
-        self.outlet = outlet
-        self.intake = intake
-        self.local = local
-        self.remote = remote
+        self.senders: dict[int, SendHalf] = senders
+        self.receivers: dict[int, RecvHalf] = receivers
+        self.outlet: Outlet = outlet
+        self.intake: Intake = intake
+        self.local: tuple[LocalIds, LocalIds] = local
+        self.remote: tuple[RemoteIds, RemoteIds] = remote
         self.order: deque[tuple[int, int]] = deque()
         self._wanted: set[tuple[int, int]] = set()
         self._stops: dict[int, int] = {}  # codes of the STOP_SENDING that wait

@@ -24,11 +24,12 @@ class LocalIds:
     __slots__ = ("asked", "base", "blocked_at", "limit", "opened", "wanted")
 
     def __init__(self, base: int) -> None:
-        self.base = base
-        self.blocked_at = -1
-        self.limit = 0
-        self.opened = 0
-        self.wanted = self.asked = False
+        self.base: int = base
+        self.blocked_at: int = -1
+        self.limit: int = 0
+        self.opened: int = 0
+        self.wanted: bool = False
+        self.asked: bool = False
 
     def open(self) -> int | None:
         """Give the next id, None at the limit."""
@@ -54,12 +55,13 @@ class RemoteIds:
     __slots__ = ("announced", "base", "closed", "count", "granted", "lingering", "opened")
 
     def __init__(self, base: int, count: int) -> None:
-        self.base = base
-        self.closed = 0
-        self.count = count
-        self.lingering = 0
-        self.opened = 0
-        self.announced = self.granted = min(count, MAX_STREAM_COUNT)
+        self.base: int = base
+        self.closed: int = 0
+        self.count: int = count
+        self.lingering: int = 0
+        self.opened: int = 0
+        self.granted: int = min(count, MAX_STREAM_COUNT)
+        self.announced: int = self.granted
 
     def set_count(self, count: int) -> None:
         """Change how many may be open at once; what was granted stays granted."""

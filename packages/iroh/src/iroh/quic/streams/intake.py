@@ -34,11 +34,11 @@ class Intake:
     __slots__ = ("announced", "consumed", "pieces", "received", "window")
 
     def __init__(self, window: int) -> None:
-        self.window = window
-        self.announced = min(window, MAX)
-        self.received = 0
-        self.consumed = 0
-        self.pieces = 0
+        self.window: int = window
+        self.announced: int = min(window, MAX)
+        self.received: int = 0
+        self.consumed: int = 0
+        self.pieces: int = 0
 
     def count_pieces(self, change: int) -> None:
         """Count pieces behind holes. Raises PeerError beyond MAX_PIECES."""

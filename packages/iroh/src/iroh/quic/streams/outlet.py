@@ -24,7 +24,7 @@ class Level:
     __slots__ = ("_dead", "fresh", "lost", "priority")
 
     def __init__(self, priority: int) -> None:
-        self.priority = priority
+        self.priority: int = priority
         self.lost: deque[SendHalf] = deque()
         self.fresh: deque[SendHalf] = deque()
         self._dead = 0
@@ -71,14 +71,14 @@ class Outlet:
         on_blocked: Callable[[SendHalf | None], None],
         on_end: Callable[[SendHalf], None],
     ) -> None:
-        self.window = window
-        self.held = 0
-        self.limit = 0
-        self.used = 0
-        self.blocked_at = -1
+        self.window: int = window
+        self.held: int = 0
+        self.limit: int = 0
+        self.used: int = 0
+        self.blocked_at: int = -1
         self.writers: dict[int, SendHalf] = {}
-        self.on_blocked = on_blocked
-        self.on_end = on_end
+        self.on_blocked: Callable[[SendHalf | None], None] = on_blocked
+        self.on_end: Callable[[SendHalf], None] = on_end
         self._events = events
         self._levels: list[Level] = []  # highest priority first
         self._by_priority: dict[int, Level] = {}

@@ -96,16 +96,16 @@ class RecvHalf:
     )
 
     def __init__(self, stream_id: int, intake: Intake, window: int) -> None:
-        self.stream_id = stream_id
-        self.window = window
-        self.announced = min(window, MAX)
-        self.final_size = -1
-        self.highest = 0
-        self.read_offset = 0
-        self.reset_code = 0
-        self.signalled = False
-        self.state = RECV
-        self.stop_code = 0
+        self.stream_id: int = stream_id
+        self.window: int = window
+        self.announced: int = min(window, MAX)
+        self.final_size: int = -1
+        self.highest: int = 0
+        self.read_offset: int = 0
+        self.reset_code: int = 0
+        self.signalled: bool = False
+        self.state: int = RECV
+        self.stop_code: int = 0
         self._fragments: Fragments | None = None
         self._head = 0  # bytes of _ready[0] that were given already
         self._intake = intake

@@ -82,14 +82,16 @@ class SendHalf:
     )
 
     def __init__(self, stream_id: int, outlet: "Outlet", max_data: int) -> None:
-        self.stream_id = stream_id
-        self.state = OPEN
-        self.max_data = max_data
-        self.next = 0
-        self.reset_code = 0
-        self.blocked_at = -1
-        self.priority = 0
-        self.in_fresh = self.in_lost = self.lingers = False
+        self.stream_id: int = stream_id
+        self.state: int = OPEN
+        self.max_data: int = max_data
+        self.next: int = 0
+        self.reset_code: int = 0
+        self.blocked_at: int = -1
+        self.priority: int = 0
+        self.in_fresh: bool = False
+        self.in_lost: bool = False
+        self.lingers: bool = False
         self._outlet = outlet
         self._buffer = SendBuffer()
         self._start = 0

@@ -44,8 +44,10 @@ class StreamTable:
             RemoteIds(side ^ 1 | UNI, config.max_concurrent_uni_streams),
         )
         self._intake = Intake(config.receive_window)
-        self.outlet = Outlet(config.send_window, events, self._on_blocked, self._on_sender_end)
-        self.control = Control(
+        self.outlet: Outlet = Outlet(
+            config.send_window, events, self._on_blocked, self._on_sender_end
+        )
+        self.control: Control = Control(
             *(self._senders, self._receivers, self.outlet, self._intake),
             *(self._local, self._remote),
         )

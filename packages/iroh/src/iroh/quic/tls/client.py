@@ -74,6 +74,11 @@ class ClientContext(Context):
     """
 
     is_client: ClassVar[bool] = True
+    state: State
+    alpn: bytes | None
+    peer_key: bytes | None
+    peer_params: bytes | None
+    early_data_accepted: bool
 
     def __init__(
         self,
@@ -97,12 +102,14 @@ class ClientContext(Context):
         self._retried: tuple[int, int] | None = None  # suite and group of a HelloRetryRequest
         self._request: bytes | None = None  # the context of a CertificateRequest
         offered = (*settings.groups, *_RETRY_GROUPS)
-        self.extensions |= {
-            ms.SUPPORTED_VERSIONS: _TLS_1_3_ONLY,
-            ms.SIGNATURE_ALGORITHMS: _ED25519_ONLY,
-            ms.SUPPORTED_GROUPS: ms.block(b"".join([g.to_bytes(2, "big") for g in offered]), 2),
-            ms.ALPN: ms.encode_alpn(settings.alpns),
-        }
+        self.extensions.update(
+            {
+                ms.SUPPORTED_VERSIONS: _TLS_1_3_ONLY,
+                ms.SIGNATURE_ALGORITHMS: _ED25519_ONLY,
+                ms.SUPPORTED_GROUPS: ms.block(b"".join([g.to_bytes(2, "big") for g in offered]), 2),
+                ms.ALPN: ms.encode_alpn(settings.alpns),
+            }
+        )
         if store is not None:
             self.extensions[ms.PSK_KEY_EXCHANGE_MODES] = _FRESH_KEYS
 

@@ -105,25 +105,25 @@ class Context:
     """
 
     is_client: ClassVar[bool]
-    complete = False
+    complete: bool = False
     """Whether the handshake is complete (RFC 9001 section 4.1.1)."""
-    resumed = False
+    resumed: bool = False
     """Whether a ticket stands for the certificates."""
-    early_data_offered = False
-    early_data_accepted = False
+    early_data_offered: bool = False
+    early_data_accepted: bool = False
 
     def __init__(self, settings: Settings, state: State) -> None:
-        self.settings = settings
-        self.state = state
+        self.settings: Settings = settings
+        self.state: State = state
         self.out: dict[int, bytes] = {}
         self.keys: list[Secret] = []
-        self.now = 0.0
+        self.now: float = 0.0
         self.alpn: bytes | None = None
         self.peer_key: bytes | None = None
         self.peer_params: bytes | None = None
-        self.client_random = b""
+        self.client_random: bytes = b""
         self.schedule: Schedule | None = None
-        self.entries = [encode_spki(settings.secret_key.public().to_bytes())]
+        self.entries: list[bytes] = [encode_spki(settings.secret_key.public().to_bytes())]
         kind = bytes((1, ms.RAW_PUBLIC_KEY)) if self.is_client else bytes((ms.RAW_PUBLIC_KEY,))
         self.extensions: dict[int, bytes] = {
             ms.TRANSPORT_PARAMETERS: settings.params,

@@ -98,7 +98,7 @@ class CryptoStream:
         self._read = 0
         self._held = bytearray()  # from offset _read on; zeroes where nothing came yet
         self._received = _NONE
-        self.out = bytearray()  # from offset _base on
+        self.out: bytearray = bytearray()  # from offset _base on
         self._base = self._next = 0
         self._lost = self._acked = _NONE
 

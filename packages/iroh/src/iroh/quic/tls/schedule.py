@@ -46,11 +46,12 @@ class Schedule:
     __slots__ = ("_hash", "_salt", "digest", "secret", "size", "suite")
 
     def __init__(self, suite: int, psk: bytes | None = None) -> None:
-        self.suite = suite
-        self.digest = digest = DIGESTS[suite]
-        self.size = _SIZES[digest]
+        self.suite: int = suite
+        digest = DIGESTS[suite]
+        self.digest: str = digest
+        self.size: int = _SIZES[digest]
         self._hash: Any = hashlib.new(digest)
-        self.secret = b""
+        self.secret: bytes = b""
         """The latest of the three; empty at first without a ticket."""
         if psk is None:
             self._salt = _SALTS[digest]

@@ -22,6 +22,7 @@ client takes for a rejection.
 import hashlib
 import hmac
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar
 
@@ -77,10 +78,17 @@ class ServerContext(Context):
     """
 
     is_client: ClassVar[bool] = False
+    state: State
+    alpn: bytes | None
+    peer_key: bytes | None
+    peer_params: bytes | None
+    client_random: bytes
+    schedule: Schedule | None
+    early_data_offered: bool
 
     def __init__(self, settings: Settings, store: TicketStore | None, rng: Rng) -> None:
         super().__init__(settings, _HELLO)
-        self.groups = settings.groups
+        self.groups: Sequence[int] = settings.groups
         self.suites: tuple[int, ...] = SUITES
         self.schemes: tuple[int, ...] = (ms.ED25519,)
         self.ticket: Ticket | None = None

@@ -69,10 +69,12 @@ class WebContext(tls.Context):
         )
         self.client_random = random
         self._supported_groups = [tls.Group.X25519, tls.Group.SECP256R1]
-        self.handshake_extensions = [(tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS, params)]
+        self.handshake_extensions: list[tls.Extension] = [
+            (tls.ExtensionType.QUIC_TRANSPORT_PARAMETERS, params)
+        ]
         self.epoch = tls.Epoch.INITIAL
         """The packet type that carries what is passed to `handle_message`; the caller sets it."""
-        self.trusted = False
+        self.trusted: bool = False
         self._name = server_name
         self._trust = trust
 
