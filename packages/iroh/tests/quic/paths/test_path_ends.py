@@ -107,6 +107,28 @@ def test_a_new_path_ends_the_grace(world):
     assert [p.path_id for p in world.server.mp.paths] == [1]
 
 
+@pytest.mark.parametrize("rescued", [True, False])
+def test_both_give_up_what_the_other_keeps(world, rescued):
+    """Neither gave up its last path, and none is left: the client has a moment to open one."""
+    world.open(SERVER, CLIENT_2)
+    world.settle()
+    world.client.mp.paths.abandon(0, 0, 0.0)
+    world.server.mp.paths.abandon(1, 0, 0.0)
+    for packet in [*world.client.transmit(0.0), *world.server.transmit(0.0)]:
+        world.deliver(packet)
+    assert not list(world.client.mp.paths)
+    assert not list(world.server.mp.paths)
+    if rescued:
+        assert world.open(SERVER, CLIENT_2) == 2
+        world.run(100.0)
+        assert [end.mp.choice.best().path_id for end in (world.client, world.server)] == [2, 2]
+        return
+    for end in (world.client, world.server):
+        with pytest.raises(PeerError) as error:
+            end.mp.handle_timeout(4.0)
+        assert error.value.code == NO_VIABLE_PATH
+
+
 def test_an_abandon_that_was_lost_is_sent_again(world):
     world.open(SERVER, CLIENT_2)
     world.settle()
