@@ -106,7 +106,7 @@ class FilteredAddressLookup:
 
     def __init__(self, inner: AddressLookup, addr_filter: AddrFilter) -> None:
         self.inner = inner
-        self.provenance = str(getattr(inner, "provenance", type(inner).__name__))
+        self.provenance: str = str(getattr(inner, "provenance", type(inner).__name__))
         self._filter = addr_filter
 
     def bind(self, context: LookupContext) -> None:

@@ -30,7 +30,7 @@ class LookupServiceError(IrohError):
     def __init__(self, provenance: str, cause: BaseException) -> None:
         super().__init__(f"Service '{provenance}' failed: {_with_causes(cause)}")
         self.provenance = provenance
-        self.__cause__ = cause
+        self.__cause__: BaseException | None = cause
 
 
 class AddressLookupFailed(LookupFailedError):
@@ -48,7 +48,7 @@ class NoResults(AddressLookupFailed):
     """Every service failed or knew nothing; `errors` of those that failed."""
 
     def __init__(self, errors: Iterable[LookupServiceError] = ()) -> None:
-        self.errors = tuple(errors)
+        self.errors: tuple[LookupServiceError, ...] = tuple(errors)
         lines = [
             "All address lookup services failed or produced no results",
             *map(str, self.errors),

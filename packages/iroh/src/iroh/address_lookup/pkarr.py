@@ -33,7 +33,7 @@ from .relay_client import REQUEST_TIMEOUT, PkarrRelayClient
 
 __all__ = ["DEFAULT_PKARR_TTL", "DEFAULT_REPUBLISH_INTERVAL", "PkarrPublisher", "PkarrResolver"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 DEFAULT_PKARR_TTL = 30
 """Seconds that DNS caches may keep the records; upstream `DEFAULT_PKARR_TTL`."""

@@ -22,7 +22,7 @@ from .errors import LookupServiceError, NoResults, NoServiceConfigured
 
 __all__ = ["AddressLookupServices", "LookupStats"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_WAITING_ITEMS = 16
 """Items of one lookup that wait for the endpoint; a service that finds more waits itself."""

@@ -33,7 +33,7 @@ from iroh.quic.errors import INTERNAL_ERROR, LocallyClosed, TransportError
 if TYPE_CHECKING:
     from iroh.magicsock.host import EngineDriver
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _BUG = "a connection failed by a bug in its engine"
 
@@ -50,9 +50,9 @@ class ConnectionDriver:
     ) -> None:
         self.connection = connection
         self.host = host
-        self.datagram_room = connection.datagram_send_buffer_space()
+        self.datagram_room: int = connection.datagram_send_buffer_space()
         """Bytes of datagrams that can be queued when none is."""
-        self.inbox = Inbox(transport.datagram_receive_buffer_size, host.loop.create_future)
+        self.inbox: Inbox = Inbox(transport.datagram_receive_buffer_size, host.loop.create_future)
         self.explain: Callable[[], str | None] = _unexplained
         """Says why the connection is not direct; the magic socket knows."""
         self._timer: asyncio.TimerHandle | None = None

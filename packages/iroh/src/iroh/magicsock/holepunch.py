@@ -31,7 +31,7 @@ from iroh.quic.errors import QuicError
 from iroh.quic.path_commands import PathCommands
 from iroh_base import SocketAddr
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 ATTEMPTS_INTERVAL = 5.0  # iroh HOLEPUNCH_ATTEMPTS_INTERVAL
 UPGRADE_INTERVAL = 60.0  # iroh UPGRADE_INTERVAL
@@ -59,7 +59,7 @@ class HolePuncher:
         self._paths = paths
         self._clock = paths.around.clock
         self.last: Attempt | None = None
-        self.rounds = 0
+        self.rounds: int = 0
         """Rounds since the last direct path came up."""
         self._failed = 0
         self._hurried = 0  # rounds for new candidates, one soon after the other

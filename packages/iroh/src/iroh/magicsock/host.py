@@ -20,7 +20,7 @@ from iroh.quic.config import TransportConfig
 from iroh.quic.datagrams import Address, Datagrams
 from iroh_base import SocketAddr
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Send = Callable[[Sequence[Datagrams]], None]
 MAX_INCOMING = 1024
@@ -31,13 +31,13 @@ class EngineDriver:
     """The engine of one endpoint on the event loop."""
 
     def __init__(self, engine: QuicEndpoint, send: Send) -> None:
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.engine = engine
         self.send = send
-        self.now = self.loop.time
-        self.incoming_refused = 0
+        self.now: Callable[[], float] = self.loop.time
+        self.incoming_refused: int = 0
         """Attempts refused because too many waited for accept_next."""
-        self.failures = 0
+        self.failures: int = 0
         """Receptions that a bug in the engine spoilt."""
         self.candidate_filter: Callable[[SocketAddr], bool] | None = None
         """Which of a peer's candidates may be probed; None for any."""

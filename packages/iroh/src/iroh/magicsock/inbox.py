@@ -48,7 +48,7 @@ class Inbox:
 
     def __init__(self, datagram_bytes: int, create_future: Callable[[], FutureLike]) -> None:
         self.alpn: bytes | None = None
-        self.connected = False
+        self.connected: bool = False
         self.close_reason: CloseReason | None = None
         self.remote: Address | None = None
         """The path that carries the data; None while a dial is on every known address."""
@@ -60,9 +60,9 @@ class Inbox:
         """Told of each change of the paths as it happens, also of the end."""
         self.senders: dict[int, SenderEnd] = {}
         """How the sending halves ended that somebody holds, by stream id."""
-        self.datagrams_dropped = 0
+        self.datagrams_dropped: int = 0
         """Received datagrams that gave way to newer ones: nobody read them in time."""
-        self.waiters = Waiters()
+        self.waiters: Waiters = Waiters()
         self._opened: tuple[deque[int], deque[int]] = (deque(), deque())  # bidi, uni
         self._datagrams: deque[bytes] = deque()
         self._datagram_bytes = 0

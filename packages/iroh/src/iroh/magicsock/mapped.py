@@ -32,9 +32,9 @@ class MappedAddr(Generic[K]):
     __slots__ = ("_hash", "ip", "key", "port")
 
     def __init__(self, key: K, ip: str) -> None:
-        self.key = key
-        self.ip = ip
-        self.port = MAPPED_PORT
+        self.key: K = key
+        self.ip: str = ip
+        self.port: int = MAPPED_PORT
         self._hash = hash(key)
 
     def __eq__(self, other: object) -> bool:

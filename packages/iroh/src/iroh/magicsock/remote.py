@@ -34,7 +34,7 @@ from iroh_base import PublicKey, RelayUrl, TransportAddr
 
 __all__ = ["Lookup", "RemoteMap", "RemoteState", "Source"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT = 60.0  # iroh ACTOR_MAX_IDLE_TIMEOUT
 MAX_IDLE_REMOTES = 16_384
@@ -48,14 +48,14 @@ class RemoteState:
     def __init__(self, endpoint_id: PublicKey, around: Surroundings, lookup: Lookup) -> None:
         self.endpoint_id = endpoint_id
         self.around = around
-        self.addrs = RemoteAddrs(around.metrics)
-        self.paths = RemotePaths(endpoint_id, self.addrs, around)
-        self.punch = HolePuncher(self.paths)
-        self.liveness = Liveness(self.paths, self._rescue)
-        self.lookup = RemoteLookup(endpoint_id, lookup, self._found)
+        self.addrs: RemoteAddrs = RemoteAddrs(around.metrics)
+        self.paths: RemotePaths = RemotePaths(endpoint_id, self.addrs, around)
+        self.punch: HolePuncher = HolePuncher(self.paths)
+        self.liveness: Liveness = Liveness(self.paths, self._rescue)
+        self.lookup: RemoteLookup = RemoteLookup(endpoint_id, lookup, self._found)
         self.users = 0
         """Dials and connections that hold it. Kept by the RemoteMap."""
-        self.idle_since = 0.0
+        self.idle_since: float = 0.0
         self.paths.on_direct = self.punch.direct
         self.paths.on_lost = self._lost
         self._note = Alarm(around.clock, self._note_relayed)

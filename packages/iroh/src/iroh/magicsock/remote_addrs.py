@@ -58,8 +58,8 @@ class Known:
 
     def __init__(self) -> None:
         self.sources: dict[Source, float] = {}
-        self.status = Status.UNKNOWN
-        self.since = 0.0
+        self.status: Status = Status.UNKNOWN
+        self.since: float = 0.0
 
 
 class RemoteAddrs:

@@ -8,7 +8,7 @@ from iroh.address_lookup import LookupItem
 from iroh.errors import EndpointClosedError, LookupFailedError
 from iroh_base import PublicKey, TransportAddr
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Lookup = Callable[[PublicKey], AsyncIterator[LookupItem]]
 """Starts a lookup. The iterator raises LookupFailedError when nothing is found."""

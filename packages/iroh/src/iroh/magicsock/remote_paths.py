@@ -38,7 +38,7 @@ from iroh_base import CustomAddr, PublicKey, RelayUrl, SocketAddr, TransportAddr
 if TYPE_CHECKING:
     from iroh.magicsock.direct_addrs import DirectAddresses
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 RELAY_IDLE_TIMEOUT = 30.0  # iroh RELAY_PATH_MAX_IDLE_TIMEOUT: outlives a relay that restarts
 OPEN_RETRY = 0.333  # iroh remote_state.rs: after RemoteCidsExhausted, MaxPathIdReached
@@ -107,7 +107,7 @@ class RemoteConnection:
         self.silent: dict[int, float] = {}
         self.suspects: set[int] = set()
         self.emptied: set[int] = set()
-        self.rescued = float("-inf")
+        self.rescued: float = float("-inf")
         self.was_direct = self.noted = False
 
     @property

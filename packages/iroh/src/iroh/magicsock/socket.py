@@ -47,7 +47,7 @@ from iroh_base import (
 )
 from iroh_relay.relay_map import RelayMap
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LOOKUP_END_TIMEOUT = 1.0  # seconds that cancelled lookups of foreign services may take to end
 
@@ -80,8 +80,8 @@ class MagicSock:
         loop = asyncio.get_running_loop()
         metrics = self._metrics = SocketMetrics()
         self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
-        self.mapped = MappedAddrs(rng)
-        self.ip = self.make_ip(self._deliver, binds, metrics, default_binds)
+        self.mapped: MappedAddrs = MappedAddrs(rng)
+        self.ip: IpTransport = self.make_ip(self._deliver, binds, metrics, default_binds)
         self.relay: RelayTransport | None = None
         if relay_map is not None:
             self.relay = self.make_relay(
@@ -89,9 +89,11 @@ class MagicSock:
                 tls=tls,
                 proxy_for=proxy_for,
             )
-        self.custom = CustomTransports(custom_transports, self.mapped, self._deliver, metrics)
-        self.dropped_no_transport = 0
-        self.direct = DirectAddresses(_configured_v4_port(binds))
+        self.custom: CustomTransports = CustomTransports(
+            custom_transports, self.mapped, self._deliver, metrics
+        )
+        self.dropped_no_transport: int = 0
+        self.direct: DirectAddresses = DirectAddresses(_configured_v4_port(binds))
         """Where we are reached without a relay. Whoever changes it calls `direct_changed`."""
         self.direct.set_local(self.ip.direct_addresses())
         self.on_addr_changed: Callable[[], None] = lambda: None
@@ -108,7 +110,7 @@ class MagicSock:
             explain=self._explain,
             reaches=self.custom.reaches,
         )
-        self.remotes = RemoteMap(lookup, around)
+        self.remotes: RemoteMap = RemoteMap(lookup, around)
         self._id = secret_key.public()
 
     def start(self) -> None:

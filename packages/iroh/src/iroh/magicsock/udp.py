@@ -20,7 +20,7 @@ from iroh.errors import BindError
 from iroh.quic.datagrams import Datagrams
 from iroh_base import SocketAddr
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 BUFFER_BYTES = 7_340_032  # asked of the kernel for each direction (noq-udp: 7 MiB)
 MAX_GSO_SEGMENTS = 44  # 44 x 1452 bytes stay below the 65,535 of one UDP send
@@ -74,9 +74,9 @@ class UdpSocket:
         self._controls: dict[tuple[object, int, int], list[Ancillary]] = {}
         self._linux = sys.platform == "linux"
         self._gso = self._linux
-        self.local_addr = self._name()
+        self.local_addr: SocketAddr = self._name()
         self._local = self._only_address()
-        self.dropped = 0
+        self.dropped: int = 0
         """Datagrams the kernel would not take, or that no route led to."""
         self._configure()
 

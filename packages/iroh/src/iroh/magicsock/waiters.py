@@ -15,7 +15,7 @@ class Waiters:
     __slots__ = ("_by_key", "_closed", "_loop", "woken")
 
     def __init__(self) -> None:
-        self.woken = False
+        self.woken: bool = False
         """Whether anybody was woken since the caller last set it to False."""
         self._by_key: dict[Hashable, dict[asyncio.Future[None], None]] = {}
         self._closed = False

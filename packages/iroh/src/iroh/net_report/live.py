@@ -24,7 +24,7 @@ from .run import PROBE_TIMEOUT, ProbeFailed
 
 __all__ = ["LiveProbes"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _QAD_MODULE, _HTTP_MODULE = "iroh.net_report.qad", "iroh_relay.client.ws"

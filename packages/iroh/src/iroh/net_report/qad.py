@@ -25,7 +25,7 @@ from .run import ProbeFailed
 
 __all__ = ["QAD_TRANSPORT", "QadConnection", "is_plausible"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 QAD_TRANSPORT = TransportConfig(
     initial_rtt=0.111,
@@ -45,7 +45,7 @@ class QadConnection:
     """Made by `open`. addr: the latest address that the relay told."""
 
     def __init__(self, relay: RelayUrl, remote: SocketAddr, driver: ConnectionDriver) -> None:
-        self.addr = SocketAddr("0.0.0.0", 0)
+        self.addr: SocketAddr = SocketAddr("0.0.0.0", 0)
         self.on_change: Callable[[], None] | None = None
         self._relay = relay
         self._remote = remote

@@ -36,7 +36,7 @@ from .run import Probes, QadLink, Run
 
 __all__ = ["NetReporter"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 INTERVAL = (20.0, 26.0)  # iroh `socket.rs` new_re_stun_timer
 FULL_INTERVAL = 300.0  # upstream FULL_REPORT_INTERVAL
@@ -68,7 +68,7 @@ class NetReporter:
         metrics: NetReportMetrics | None = None,
     ) -> None:
         self.report = report
-        self.metrics = metrics or NetReportMetrics()
+        self.metrics: NetReportMetrics = metrics or NetReportMetrics()
         self._map = relay_map
         self._probes = probes
         self._config = config

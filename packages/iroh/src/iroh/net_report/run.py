@@ -31,7 +31,7 @@ from .report import Probe
 
 __all__ = ["ProbeFailed", "Probes", "QadLink", "Run"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_QAD_RELAYS = 5  # upstream MAX_RELAYS
 MAX_HTTPS_RELAYS = 32  # ours; upstream asks all

@@ -26,7 +26,7 @@ from .table import build_state
 
 __all__ = ["LinuxEvents", "read_linux"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_TRIES = 3  # dumps that a change interrupted
 _BUFFER = 65_536
@@ -121,7 +121,7 @@ class LinuxEvents:
     def __init__(self, on_event: Callable[[], None], sock: socket.socket | None = None) -> None:
         self._on_event = on_event
         self._loop = asyncio.get_running_loop()
-        self.sock = sock or _open(rtnetlink.GROUPS)
+        self.sock: socket.socket = sock or _open(rtnetlink.GROUPS)
         """What the events come by."""
         try:
             self._loop.add_reader(self.sock, self._readable)

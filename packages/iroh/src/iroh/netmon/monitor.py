@@ -23,7 +23,7 @@ from .state import NetworkChange, NetworkState
 
 __all__ = ["NetworkMonitor", "Platform", "Timers", "read_network", "this_platform"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 DEBOUNCE = 0.25  # seconds (netwatch DEBOUNCE)
 MAX_DELAY = 1.0  # seconds that ever new events can put a look off; upstream: for ever
@@ -146,7 +146,7 @@ class NetworkMonitor:
         """The network as it was last seen."""
         self.sockets: list[socket.socket] = []
         """What must be closed, at last: a list that is kept true."""
-        self.looks = 0
+        self.looks: int = 0
         """How often it was looked at since `start`."""
 
     def start(self) -> None:

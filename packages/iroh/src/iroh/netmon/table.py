@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from .rtnetlink import FLAGS_NO_HOP, TABLE_MAIN, TYPE_UNICAST, Address, Link, Route
 from .state import DefaultRoute, Interface, LocalIp, NetworkState, sorted_addrs
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_INTERFACES = 1024
 MAX_ADDRESSES = 2048

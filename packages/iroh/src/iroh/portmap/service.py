@@ -27,7 +27,7 @@ from .upnp import Upnp
 
 __all__ = ["PortMapper", "PortmapCounters", "protocols_of"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 120.0  # seconds between two looks whether a mapping is still there
 FIRST_RETRY, LONGEST_RETRY = 5.0, 600.0  # seconds (portmapper *_TRUST_DURATION)
@@ -83,7 +83,7 @@ class PortMapper:
         self._not_before = 0.0
         self._renew_at = 0.0
         self._closed = False
-        self.counters = PortmapCounters()
+        self.counters: PortmapCounters = PortmapCounters()
         self.external: Watchable[SocketAddr | None] = Watchable(None, self._loop.create_future)
         """Where the gateway forwards from, None as long as it does not."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Upnp"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 LIFETIME = 7200  # seconds (portmapper `upnp.rs`)
 SEARCH_TIMEOUT = 1.0  # seconds (portmapper UPNP_SEARCH_TIMEOUT)

@@ -23,7 +23,7 @@ from iroh_base.mainline import (
 
 __all__ = ["Dht", "DhtError"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_ENTRANCE_ADDRESSES: Final = 4
 """Of one bootstrap host."""

@@ -34,7 +34,7 @@ from .driver import Dht, DhtError
 
 __all__ = ["DhtAddressLookup"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 REPUBLISH_DELAY: Final = 3600.0
 """Seconds; upstream `REPUBLISH_DELAY`."""

@@ -22,7 +22,7 @@ from .swarm import Family
 
 __all__ = ["MDNS_IPV4", "MDNS_IPV6", "MDNS_PORT", "Link", "MulticastLinks", "links_of"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MDNS_PORT: Final = 5353
 MDNS_IPV4: Final = "224.0.0.251"

@@ -34,7 +34,7 @@ __all__ = [
     "MdnsStats",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SERVICE_NAME: Final = "irohv1"
 """Upstream `N0_SERVICE_NAME`."""

@@ -93,7 +93,7 @@ class Swarm:
         self._answered = False
         self._answers = 0
         self._gc_at = now + tau * GC_ROUNDS
-        self.full = 0
+        self.full: int = 0
         """How many announcements were dropped for want of room."""
         self._wait(now)
 

@@ -26,7 +26,7 @@ from iroh.metrics import SocketMetrics
 from iroh.quic.datagrams import Datagrams
 from iroh_base import CustomAddr, Watchable
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_DATAGRAM = 65_535
 """Bytes of a datagram (RFC 768 has no room for more, and no QUIC of iroh's sends more)."""
@@ -136,7 +136,7 @@ class CustomTransports:
         metrics: SocketMetrics | None = None,
     ) -> None:
         """Nothing is opened before `start`. Call it on the endpoint's loop."""
-        self.dropped = 0
+        self.dropped: int = 0
         """Datagrams that no transport took, or that came faster than they were read."""
         self._transports = tuple(transports)
         self._taken: list[CustomTransport] = []

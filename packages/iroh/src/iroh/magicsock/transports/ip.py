@@ -20,7 +20,7 @@ from iroh.metrics import SocketMetrics
 from iroh.quic.datagrams import Datagrams
 from iroh_base import SocketAddr
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT = 0.5  # seconds a full kernel buffer may hold up the end
 _REUSE = getattr(socket, "SO_REUSEADDR" if sys.platform == "linux" else "SO_REUSEPORT", None)
@@ -44,7 +44,7 @@ class IpTransport:
         defaults: bool = True,
     ) -> None:
         """Bind. Raises BindError when a required socket cannot be bound; then none is."""
-        self.dropped_mapped_source = 0
+        self.dropped_mapped_source: int = 0
         """Datagrams that claimed a source inside the mapped prefix: nobody routes it."""
         self._metrics = metrics or SocketMetrics()
         self._deliver = on_batches

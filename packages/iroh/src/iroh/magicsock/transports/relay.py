@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from iroh.resolver import DnsResolver
     from iroh_relay.client import RelayClient, RelayStatus
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_RELAYS = 64
 """Relays in use at once: dialling many peers with many home relays must not exhaust sockets."""
@@ -91,8 +91,8 @@ class RelayTransport:
         self.home_status: Watchable[RelayStatus | None] = Watchable(None, loop.create_future)
         self.prefer_ipv6: Callable[[], bool] = lambda: False
         """Asked before each dial: whether relays are tried over IPv6 first."""
-        self.dropped = 0
-        self.dropped_bad_source = 0
+        self.dropped: int = 0
+        self.dropped_bad_source: int = 0
         """Batches from a source id that is no Ed25519 key: only a broken relay sends them."""
         self._metrics = metrics or SocketMetrics()
         self._secret_key = secret_key
