@@ -276,3 +276,48 @@ async def test_the_answer_comes_from_where_the_question_went(
             assert dns.message.from_wire(reply).answer
     finally:
         await server.close()
+
+
+class WindowsSocket(socket.socket):
+    """A socket with the methods that there are on Windows. Windows itself was not run."""
+
+    @property
+    def recvmsg(self) -> Any:  # type: ignore[override]
+        raise AttributeError("recvmsg")
+
+    @property
+    def sendmsg(self) -> Any:  # type: ignore[override]
+        raise AttributeError("sendmsg")
+
+
+@pytest.mark.parametrize("proactor", [False, True])
+async def test_answers_go_out_where_sockets_and_loops_can_less(
+    service: DnsService,
+    metrics: Metrics,
+    store: EmptyStore,
+    query: Callable[..., bytes],
+    ask_udp: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    proactor: bool,
+) -> None:
+    udp_socket, tcp_socket = bind_dns(IPv4Address("0.0.0.0"), 0)
+    tcp_socket.close()
+    sock = WindowsSocket(udp_socket.family, udp_socket.type, fileno=udp_socket.detach())
+    sock.setblocking(False)
+    server = UdpServer(sock, service, metrics)
+    if proactor:  # its loop watches no sockets for us
+
+        def add_reader(*_args: object) -> None:
+            raise NotImplementedError
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", add_reader)
+    server.start()
+    monkeypatch.undo()
+    try:
+        address = ("127.0.0.1", local_addr(sock).port)
+        for name in (ORIGIN, f"{'y' * 52}.{ORIGIN}"):
+            reply = dns.message.from_wire(await ask_udp(address, query(name, "SOA")))
+            assert reply.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+    finally:
+        await server.close()
+        await server.close()

@@ -37,11 +37,7 @@ class Program:
 
         Raises `DnsServerError`.
         """
-        if sys.platform == "win32":  # its default loop has no add_reader, which DNS over UDP needs
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                runner.run(self._serve(ready))
-        else:
-            asyncio.run(self._serve(ready))
+        asyncio.run(self._serve(ready))
 
     async def _serve(self, ready: Callable[[str], None]) -> None:
         stop = asyncio.Event()

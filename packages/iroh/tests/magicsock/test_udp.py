@@ -1,6 +1,8 @@
 import asyncio
 import errno
 import socket
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -191,13 +193,81 @@ async def test_a_source_address_that_is_gone_is_left_to_the_kernel(udp) -> None:
     assert udp.dropped == 0
 
 
-async def test_a_loop_that_cannot_watch_sockets_is_named(udp, monkeypatch) -> None:
-    def add_reader(*_args) -> None:
-        raise NotImplementedError
+@pytest.fixture
+async def proactor(monkeypatch):
+    """The running loop watches no sockets for others than asyncio, as Windows' ProactorEventLoop.
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", add_reader)
-    with pytest.raises(BindError, match="SelectorEventLoop"):
-        udp.start()
+    That loop itself was not run.
+    """
+    loop = asyncio.get_running_loop()
+
+    def only_asyncio(real):
+        def watch(*args):
+            if not sys._getframe(1).f_globals["__name__"].startswith("asyncio."):
+                raise NotImplementedError
+            return real(*args)
+
+        return watch
+
+    for name in ("add_reader", "remove_reader", "add_writer", "remove_writer"):
+        monkeypatch.setattr(loop, name, only_asyncio(getattr(loop, name)))
+    monkeypatch.setattr("iroh.magicsock.udp.sys", SimpleNamespace(platform="win32"))
+
+
+async def test_a_loop_that_cannot_watch_sockets_reads_itself(proactor, pair) -> None:
+    sender, to, inbox = pair
+    parts = [bytes([i]) * 1200 for i in range(10)] + [b"last"]
+    sender.send(Datagrams(to, b"".join(parts), 1200))
+    assert await inbox.datagrams(11) == parts
+    assert inbox.receiver.rebind()
+    assert to in inbox.receiver.bound_sockets()
+    sender.send(Datagrams(to, b"again"))
+    assert (await inbox.datagrams(12))[-1] == b"again"
+
+
+async def test_such_a_loop_tries_a_full_buffer_again(proactor, udp) -> None:
+    kernel = Kernel(udp, *[errno.EAGAIN] * 3)
+    udp.send(Datagrams(TO, b"one"))
+    udp.send(Datagrams(TO, b"two"))
+    await udp.flush()
+    assert [data for data, _ in kernel.sent] == [b"one", b"two"]
+    assert udp.dropped == 0
+
+
+async def test_what_such_a_loop_says_of_earlier_sends_is_no_datagram(proactor, monkeypatch) -> None:
+    """Windows tells there that somebody did not want what we sent: as an error, or as no source."""
+    told, here = asyncio.Event(), asyncio.get_running_loop()
+    said = iter([ConnectionResetError(10054, "reset"), (b"", None), (b"", ("192.0.2.1", 1))])
+
+    async def sock_recvfrom(*_args) -> tuple[bytes, object]:
+        match next(said, None):
+            case None:
+                told.set()
+                return await here.create_future()
+            case OSError() as error:
+                raise error
+            case answer:
+                return answer
+
+    monkeypatch.setattr(here, "sock_recvfrom", sock_recvfrom)
+    transport = IpTransport(lambda batches: pytest.fail(repr(batches)), LOOPBACK[:1])
+    transport.start()
+    await told.wait()
+    transport.close()
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_elsewhere_routers_are_told_not_to_cut(system: str, monkeypatch) -> None:
+    """The numbers of the options are those of the systems' headers; they were not run."""
+    monkeypatch.setattr(sys, "platform", system)
+    asked = []
+    monkeypatch.setattr(UdpSocket, "_try_option", lambda _self, *option: asked.append(option))
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((host, 0))
+            UdpSocket(sock, lambda _: None)
+    levels = [level for level, _, _ in asked if level != socket.SOL_SOCKET]
+    assert levels == [socket.IPPROTO_IP, socket.IPPROTO_IPV6]
 
 
 async def test_closing_after_the_loop_is_harmless() -> None:

@@ -50,38 +50,70 @@ class UdpServer:
         self._metrics = metrics
         self._lookups: set[asyncio.Task[None]] = set()
         self._ancillary_size = _ask_for_destination(sock)
+        self._reading: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to answer. Needs an event loop with `add_reader`."""
-        asyncio.get_running_loop().add_reader(self._sock.fileno(), self._on_readable)
+        """Begin to answer."""
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_reader(self._sock.fileno(), self._on_readable)
+        except NotImplementedError:  # the loop that Windows has by default
+            self._reading = loop.create_task(self._read())
 
     async def close(self) -> None:
         """Stop answering, drop the lookups that wait, close the socket. Idempotent."""
         if self._sock.fileno() < 0:
             return
-        asyncio.get_running_loop().remove_reader(self._sock.fileno())
-        for task in self._lookups:
+        tasks = [*self._lookups]
+        if self._reading is None:
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+        else:
+            tasks.append(self._reading)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._lookups, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._sock.close()
 
     def _on_readable(self) -> None:
         for _ in range(MAX_PER_TURN):
             try:
-                request, ancillary, _, peer = self._sock.recvmsg(MAX_DATAGRAM, self._ancillary_size)
+                request, ancillary, peer = self._receive()
             except BlockingIOError:
                 return
             except OSError as error:  # an ICMP error for an earlier answer, on some systems
                 logger.debug("DNS over UDP: receiving failed: %s", error)
                 return
-            if peer[1] == 0:  # nobody can be answered there
-                self._metrics.dns_dropped += 1
-                continue
-            reply = self._service.respond(request, udp=True)
-            if isinstance(reply, bytes):
-                self._send(reply, ancillary, peer)
-            elif reply is not None:
-                self._look_up(reply, ancillary, peer)
+            self._respond(request, ancillary, peer)
+
+    def _receive(self) -> tuple[bytes, Ancillary, Any]:
+        if not hasattr(self._sock, "recvmsg"):  # Windows
+            request, peer = self._sock.recvfrom(MAX_DATAGRAM)
+            return request, [], peer
+        request, ancillary, _, peer = self._sock.recvmsg(MAX_DATAGRAM, self._ancillary_size)
+        return request, ancillary, peer
+
+    async def _read(self) -> None:
+        """Read where the loop cannot watch a socket, but read it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                request, peer = await loop.sock_recvfrom(self._sock, MAX_DATAGRAM)
+            except OSError as error:
+                logger.debug("DNS over UDP: receiving failed: %s", error)
+                peer = None
+            if peer is not None:  # None: such an error, too
+                self._respond(request, [], peer)
+            await asyncio.sleep(0)  # a loop that has data at once does not let others run
+
+    def _respond(self, request: bytes, ancillary: Ancillary, peer: Any) -> None:
+        if peer[1] == 0:  # nobody can be answered there
+            self._metrics.dns_dropped += 1
+            return
+        reply = self._service.respond(request, udp=True)
+        if isinstance(reply, bytes):
+            self._send(reply, ancillary, peer)
+        elif reply is not None:
+            self._look_up(reply, ancillary, peer)
 
     def _look_up(self, pending: Pending, ancillary: Ancillary, peer: Any) -> None:
         if len(self._lookups) >= MAX_LOOKUPS:
@@ -99,7 +131,10 @@ class UdpServer:
 
     def _send(self, reply: bytes, ancillary: Ancillary, peer: Any) -> None:
         try:
-            self._sock.sendmsg([reply], _answer_from(ancillary), 0, peer)
+            if ancillary:
+                self._sock.sendmsg([reply], _answer_from(ancillary), 0, peer)
+            else:
+                self._sock.sendto(reply, peer)
         except OSError as error:  # a full buffer or an unreachable asker: UDP may lose answers
             self._metrics.dns_dropped += 1
             logger.debug("DNS over UDP: no answer to %s: %s", peer, error)
@@ -107,7 +142,7 @@ class UdpServer:
 
 def _ask_for_destination(sock: socket.socket) -> int:
     """Switch destination addresses on for a wildcard socket; returns the buffer size they need."""
-    if sock.getsockname()[0] not in ("::", "0.0.0.0"):
+    if sock.getsockname()[0] not in ("::", "0.0.0.0") or not hasattr(sock, "recvmsg"):
         return 0
     try:
         if sock.family == socket.AF_INET6 and hasattr(socket, "IPV6_RECVPKTINFO"):

@@ -15,8 +15,9 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from iroh.errors import BindError
+from iroh.magicsock.watch_socket import SocketWatch
 from iroh.quic.datagrams import Datagrams
 from iroh_base import SocketAddr
 
@@ -37,6 +38,17 @@ _MAX_DATAGRAM = 65_535
 _SOL_UDP, _UDP_SEGMENT, _UDP_GRO = 17, 103, 104
 _IP_PKTINFO, _IP_RECVTOS, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE = 8, 13, 10, 3
 _IPV6_MTU_DISCOVER = 23
+_DONT_FRAGMENT = {
+    "darwin": (
+        (socket.AF_INET, socket.IPPROTO_IP, 28),  # IP_DONTFRAG, <netinet/in.h>
+        (socket.AF_INET6, socket.IPPROTO_IPV6, 62),  # IPV6_DONTFRAG, <netinet6/in6.h>
+    ),
+    "win32": (
+        (socket.AF_INET, socket.IPPROTO_IP, 14),  # IP_DONTFRAGMENT, <ws2ipdef.h>
+        (socket.AF_INET6, socket.IPPROTO_IPV6, 14),  # IPV6_DONTFRAG
+    ),
+}
+"""Elsewhere than on Linux: else the search for the path's MTU finds what routers cut to pieces."""
 _GSO_REFUSED = {errno.EIO, errno.EINVAL, errno.EOPNOTSUPP}
 _SOURCE_REFUSED = {errno.EINVAL, errno.EADDRNOTAVAIL, errno.ENETUNREACH, errno.ENODEV}
 """What `sendmsg` says when we no longer have the address or interface that it shall leave by."""
@@ -67,7 +79,7 @@ class UdpSocket:
         self._buffer = bytearray(_MAX_DATAGRAM)
         self._view = memoryview(self._buffer)
         self._queue: deque[Datagrams] = deque()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._watch: SocketWatch | None = None
         self._flushed: asyncio.Future[None] | None = None
         self._trusted = 0
         self._peers: dict[tuple[object, ...], SocketAddr] = {}
@@ -81,22 +93,13 @@ class UdpSocket:
         self._configure()
 
     def start(self) -> None:
-        """Read from now on, on the running loop. Raises BindError if the loop cannot do it."""
-        loop = asyncio.get_running_loop()
-        try:
-            loop.add_reader(self._sock, self._readable)
-        except NotImplementedError:
-            raise BindError(
-                f"{type(loop).__name__} cannot watch sockets: run on asyncio.SelectorEventLoop"
-            ) from None
-        self._loop = loop
+        """Read from now on, on the running loop."""
+        self._watch = SocketWatch(self._sock, self._readable, self._received, self._writable)
 
     def close(self) -> None:
         """Stop and release the port at once. Idempotent."""
-        loop = self._loop
-        if loop is not None and not loop.is_closed() and self._sock.fileno() >= 0:
-            loop.remove_reader(self._sock)
-            loop.remove_writer(self._sock)
+        if self._watch is not None:
+            self._watch.stop()
         self._sock.close()
         self._end_queue()
 
@@ -115,16 +118,14 @@ class UdpSocket:
 
         What it has received is delivered first; what is queued leaves by the new one.
         """
-        loop = self._loop
-        if loop is not None:
+        if self._watch is not None:
             for _ in range(_READS_AT_END):
                 if self.closed or not self._readable():
                     break
             if self.closed:  # by whom we delivered to
                 sock.close()
                 return
-            loop.remove_reader(self._sock)
-            loop.remove_writer(self._sock)
+            self._watch.stop()
         self._sock.close()
         self._sock = sock
         self._gso = self._linux
@@ -132,16 +133,16 @@ class UdpSocket:
         self._local = self._only_address()
         self._controls.clear()
         self._configure()
-        if loop is not None:
-            loop.add_reader(sock, self._readable)
+        if self._watch is not None:
+            self.start()
             if self._queue:
-                loop.add_writer(sock, self._writable)
+                self._watch.await_room()
 
     async def flush(self) -> None:
         """Wait until the kernel has taken what is queued, or the socket is closed."""
-        while self._queue and self._loop is not None:
+        while self._queue and self._watch is not None:
             if self._flushed is None:
-                self._flushed = self._loop.create_future()
+                self._flushed = asyncio.get_running_loop().create_future()
             await asyncio.wait((self._flushed,))
 
     def send(self, batch: Datagrams) -> None:
@@ -152,8 +153,8 @@ class UdpSocket:
         rest = self._send_now(batch)
         if rest is not None:
             self._enqueue(rest)
-            if self._loop is not None and self._sock.fileno() >= 0:
-                self._loop.add_writer(self._sock, self._writable)
+            if self._watch is not None and self._sock.fileno() >= 0:
+                self._watch.await_room()
 
     # -- set-up --------------------------------------------------------------------------------
 
@@ -174,6 +175,9 @@ class UdpSocket:
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             self._try_option(socket.SOL_SOCKET, option, BUFFER_BYTES)
         if not self._linux:
+            for family, level, option in _DONT_FRAGMENT.get(sys.platform, ()):
+                if family == sock.family:
+                    self._try_option(level, option, 1)
             return
         self._try_option(_SOL_UDP, _UDP_GRO, 1)
         if self._is_v4:
@@ -252,6 +256,12 @@ class UdpSocket:
         peer = self._peers.get(source) or self._new_peer(source)
         return Datagrams(peer, bytes(self._view[:size])) if size else None
 
+    def _received(self, data: bytes, source: Any) -> None:
+        """Deliver a datagram that the loop has read (see watch_socket.py)."""
+        if data:
+            peer = self._peers.get(source) or self._new_peer(source)
+            self._on_batches([Datagrams(peer, data)])
+
     def _new_peer(self, source: tuple[str, int] | tuple[str, int, int, int]) -> SocketAddr:
         if self._is_v4 or len(source) == 2 or not source[3] or "%" in source[0]:
             peer = SocketAddr(source[0], source[1])
@@ -276,8 +286,8 @@ class UdpSocket:
                 self._queue[0] = rest
                 return
             self._queue.popleft()
-        if self._loop is not None:
-            self._loop.remove_writer(self._sock)
+        if self._watch is not None:
+            self._watch.has_room()
         self._end_queue()
 
     def _end_queue(self) -> None:
