@@ -27,7 +27,7 @@ from ..protos.versions import ProtocolVersion
 from .bucket import Bucket, RxLimit, wire_size
 from .clients import Clients
 from .config import RelayServerConfig
-from .keepalive import Clock, Keepalive, Timer
+from .keepalive import Clock, Keepalive, Timer, default_jitter
 from .metrics import RelayMetrics
 from .outbox import Outbox
 from .stream import Stream
@@ -52,6 +52,7 @@ class ClientConnection:
         config: RelayServerConfig,
         rx_limit: RxLimit | None = None,
         clock: Clock | None = None,
+        jitter: Callable[[], float] = default_jitter,
     ) -> None:
         self.endpoint_id = endpoint_id
         self.connection_id = connection_id
@@ -60,7 +61,7 @@ class ClientConnection:
         self._clients = clients
         self._metrics = metrics
         self._clock: Clock = clock or asyncio.get_running_loop()
-        self._keepalive = Keepalive(self._clock.time(), config.ping_interval)
+        self._keepalive = Keepalive(self._clock.time(), config.ping_interval, jitter)
         self._timer: Timer | None = None
         self._bucket: Bucket | None = None
         self._told_limited = False

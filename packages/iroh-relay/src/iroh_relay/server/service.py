@@ -11,7 +11,7 @@ Source: iroh-relay `server/http_server.rs` (`accept`), `server.rs` (`OnDisconnec
 import asyncio
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from iroh_base.keys import PublicKey
@@ -27,6 +27,7 @@ from .bucket import RxLimit
 from .clients import Clients
 from .config import RelayServerConfig
 from .connection import ClientConnection
+from .keepalive import default_jitter
 from .metrics import RelayMetrics
 from .stream import Stream
 from .unique import UniquePerDay
@@ -58,10 +59,13 @@ class RelayService:
         config: RelayServerConfig | None = None,
         access: AccessControl | None = None,
         metrics: RelayMetrics | None = None,
+        jitter: Callable[[], float] = default_jitter,
     ) -> None:
+        """jitter: seconds, drawn anew for each ping, by which it comes later than its interval."""
         self.config: RelayServerConfig = config or RelayServerConfig()
         self.metrics: RelayMetrics = metrics or RelayMetrics()
         self._access: AccessControl = access or Everyone()
+        self._jitter = jitter
         self._unique = UniquePerDay()
         self._serving: set[Stream] = set()
         self._admitted: dict[int, tuple[ClientRequest, ClientConnection]] = {}
@@ -213,6 +217,7 @@ class RelayService:
                 metrics=self.metrics,
                 config=self.config,
                 rx_limit=self._rx_limit,
+                jitter=self._jitter,
             )
             self._admitted[connection_id] = request, connection
             await connection.run()
