@@ -22,6 +22,7 @@ from iroh.address_lookup import AddressLookup, AddressLookupServices, LookupCont
 from iroh.errors import BindError, EndpointClosedError
 from iroh.hooks import HookChain
 from iroh.keylog import keylog_from_environment
+from iroh.machine import Machine
 from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.socket import MagicSock
 from iroh.magicsock.transports.relay import RelayResolver
@@ -63,7 +64,8 @@ class EndpointCore:
         from iroh.quic.engine import new_endpoint  # late: bind_endpoint has imported it
 
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.secret_key: SecretKey = config.secret_key or SecretKey.generate()
+        self.machine = machine = config.machine or Machine()
+        self.secret_key: SecretKey = config.secret_key or SecretKey.generate(machine.random_bytes)
         self.id: PublicKey = self.secret_key.public()
         self.alpns: tuple[bytes, ...] = config.alpns
         self.transport: TransportConfig = config.transport
@@ -86,7 +88,8 @@ class EndpointCore:
         # Without a resolver of the application's, relays are found by the operating system.
         self._relay_resolver = RelayResolver(config.dns_resolver) if config.dns_resolver else None
         keylog, qlog = keylog_from_environment(), qlog_from_environment()
-        engine = new_endpoint(self.secret_key, config.transport, os.urandom, keylog, qlog)
+        rng = machine.random_bytes
+        engine = new_endpoint(self.secret_key, config.transport, rng, keylog, qlog)
         engine.set_accepting(bool(self.alpns))
         self.sock: MagicSock = self._bind(config)
         self.engine: EngineDriver = EngineDriver(engine, self.sock.send)
@@ -95,8 +98,8 @@ class EndpointCore:
         self.addr: Watchable[EndpointAddr] = Watchable(self.sock.addr(), self.loop.create_future)
         self.sock.on_addr_changed = self.address_changed
         self.resolver: DnsResolver = self._make_resolver()
-        self.monitor: NetworkMonitor = NetworkMonitor()
-        parts = config, self.sock, self.engine, self.monitor
+        self.monitor: NetworkMonitor = machine.monitor()
+        parts = config, machine, self.sock, self.engine, self.monitor
         self.reports: NetReports = NetReports(*parts, self.address_changed)
         self.network: NetworkCare = NetworkCare(
             self.monitor,
@@ -124,6 +127,7 @@ class EndpointCore:
             path_selector=config.path_selector,
             tls=config.ca_tls,
             proxy_for=config.proxy_for,
+            machine=self.machine,
         )
         for addr in config.external_addrs:
             sock.direct.add_external(addr)
@@ -182,7 +186,8 @@ class EndpointCore:
             self.forwarding.network_changed()
 
     def _start_forwarding(self) -> None:
-        if not self._config.portmapper or os.environ.get("IROH_PORTMAPPER") == "0":
+        wanted = self._config.portmapper and self.machine.has_router
+        if not wanted or os.environ.get("IROH_PORTMAPPER") == "0":
             return
         from iroh.port_forwarding import PortForwarding  # late: not every endpoint wants one
 

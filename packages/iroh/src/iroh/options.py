@@ -18,6 +18,7 @@ from iroh_base import AddrFilter, InvalidInputError, SecretKey, SocketAddr, User
 if TYPE_CHECKING:
     from iroh.address_lookup import AddressLookup
     from iroh.endpoint import Endpoint
+    from iroh.machine import Machine
     from iroh.resolver import DnsResolver
     from iroh.router import IncomingFilter, ProtocolCreator
 
@@ -128,6 +129,8 @@ class EndpointConfig:
     proxy_url: str | None = field(default=None, repr=False)
     proxy_from_env: bool = False
     hooks: list[EndpointHooks] = field(default_factory=list)
+    machine: "Machine | None" = None
+    """What the endpoint stands on; None is the machine that the program runs on."""
 
     def proxy_for(self, url: str) -> str | None:
         """The proxy through which a relay is reached; None for none."""

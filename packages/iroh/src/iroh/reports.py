@@ -6,11 +6,11 @@ relay map, network --> NetReporter --> home relay       the relay transport
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from iroh.machine import Machine
 from iroh.magicsock.host import EngineDriver
 from iroh.magicsock.socket import MagicSock
 from iroh.metrics import NetReportMetrics
@@ -35,6 +35,7 @@ class NetReports:
     def __init__(
         self,
         config: EndpointConfig,
+        machine: Machine,
         sock: MagicSock,
         engine: EngineDriver,
         monitor: NetworkMonitor,
@@ -44,6 +45,7 @@ class NetReports:
         self.report: Watchable[Report | None] = Watchable(None, engine.loop.create_future)
         self.metrics: NetReportMetrics = NetReportMetrics()
         self._config = config
+        self._machine = machine
         self._sock = sock
         self._engine = engine
         self._monitor = monitor
@@ -55,25 +57,20 @@ class NetReports:
 
     def start(self, relay_map: RelayMap) -> "NetReporter":
         """Make the reporter; whoever called runs it."""
-        from iroh.net_report.live import LiveProbes  # late: an endpoint without relays
-        from iroh.net_report.reporter import NetReporter  # needs none of it
+        from iroh.net_report.reporter import NetReporter  # late: not without relays
         from iroh_relay.client import LoopClock
 
-        config = self._config
+        config, machine = self._config, self._machine
         self._reporter = NetReporter(
             relay_map,
-            LiveProbes(
-                *(self._engine, self.families, config.dns_resolver, config.ca_tls),
-                home_first=self._home_first,
-                proxy_for=config.proxy_for,
-            ),
+            machine.probes(config, self._engine, self.families, self._home_first),
             config.net_report,
             self.report,
             set_home=self._set_home,
             on_report=self._on_report,
             home_is_connected=self._home_is_connected,
             clock=LoopClock(self._engine.loop),
-            rng=random.random,
+            rng=machine.chance,
             metrics=self.metrics,
         )
         return self._reporter

@@ -11,12 +11,12 @@ A datagram that finds no transport is lost, as on any network: QUIC repairs it.
 import asyncio
 import ipaddress
 import logging
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from iroh.ca_tls import CaTlsConfig
+from iroh.machine import Machine
 from iroh.magicsock.binds import Bind
 from iroh.magicsock.direct_addrs import DirectAddresses
 from iroh.magicsock.driver import ConnectionDriver
@@ -55,10 +55,6 @@ LOOKUP_END_TIMEOUT = 1.0  # seconds that cancelled lookups of foreign services m
 class MagicSock:
     """All transports of an endpoint behind one `send`."""
 
-    make_ip: Callable[..., IpTransport] = IpTransport
-    make_relay: Callable[..., RelayTransport] = RelayTransport
-    """What the transports are made with: a simulation has other ones."""
-
     def __init__(
         self,
         secret_key: SecretKey,
@@ -67,25 +63,29 @@ class MagicSock:
         binds: Sequence[Bind] = (),
         resolver: RelayResolver | None = None,
         default_binds: bool = True,
-        rng: Callable[[int], bytes] = os.urandom,
         custom_transports: Sequence[CustomTransport] = (),
         path_selector: PathSelector | None = None,
         tls: CaTlsConfig | None = None,
         proxy_for: Callable[[str], str | None] = lambda _url: None,
+        machine: Machine | None = None,
     ) -> None:
         """Bind the sockets. relay_map None: no relay is ever used. Raises BindError.
 
         The custom transports are not opened: `await self.custom.start()` does that.
         """
         loop = asyncio.get_running_loop()
+        machine = machine or Machine()
         metrics = self._metrics = SocketMetrics()
         self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
-        self.mapped: MappedAddrs = MappedAddrs(rng)
-        self.ip: IpTransport = self.make_ip(self._deliver, binds, metrics, default_binds)
+        self.mapped: MappedAddrs = MappedAddrs(machine.random_bytes)
+        self.ip: IpTransport = machine.ip_transport(
+            self._deliver, binds, metrics, default_binds
+        )
         self.relay: RelayTransport | None = None
         if relay_map is not None:
-            self.relay = self.make_relay(
+            self.relay = RelayTransport(
                 *(secret_key, relay_map, self.mapped, self._deliver, resolver, metrics),
+                make_client=machine.relay_client,
                 tls=tls,
                 proxy_for=proxy_for,
             )

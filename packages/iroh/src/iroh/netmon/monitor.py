@@ -60,8 +60,8 @@ class Events(Protocol):
         ...
 
     @property
-    def sock(self) -> socket.socket:
-        """What they come by."""
+    def sock(self) -> socket.socket | None:
+        """What they come by, if it is a socket."""
         ...
 
     def close(self) -> None:
@@ -194,7 +194,8 @@ class NetworkMonitor:
         self._deafen()
         try:
             self._events = self._platform.listen(self._event)
-            self.sockets.append(self._events.sock)
+            if self._events.sock is not None:
+                self.sockets.append(self._events.sock)
         except (OSError, NotImplementedError) as error:
             logger.debug("the network is polled: %s", error)
             self._later("poll", POLL_INTERVAL, self._poll)

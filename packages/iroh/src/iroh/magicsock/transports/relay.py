@@ -32,6 +32,7 @@ CLOSE_TIMEOUT = 3.5
 _MAX_ROUTES = 16_384
 
 MakeClient = Callable[..., "RelayClient"]
+"""Makes a client: called as the class itself would be."""
 
 
 class RelayResolver:
@@ -65,12 +66,6 @@ class _LiveConfig:
         return None if config is None else config.auth_token
 
 
-def _make_client(*args: object, **settings: object) -> "RelayClient":
-    from iroh_relay.client import RelayClient  # late: an endpoint without relays needs none of it
-
-    return RelayClient(*args, **settings)  # type: ignore[arg-type]
-
-
 class RelayTransport:
     """The relays of one endpoint."""
 
@@ -82,7 +77,8 @@ class RelayTransport:
         deliver: Callable[[Sequence[Datagrams]], None],
         resolver: RelayResolver | None = None,
         metrics: SocketMetrics | None = None,
-        make_client: MakeClient = _make_client,
+        *,
+        make_client: MakeClient,
         tls: CaTlsConfig | None = None,
         proxy_for: Callable[[str], str | None] = lambda _url: None,
     ) -> None:
