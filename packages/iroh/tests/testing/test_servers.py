@@ -6,9 +6,14 @@ import sys
 
 import pytest
 
-from iroh.errors import InvalidInputError
 from iroh.protocols import ECHO_ALPN
-from iroh.testing import LocalServers, connect_pair, run_in_virtual_time, simulated_pair
+from iroh.testing import (
+    LocalServers,
+    VirtualTimeError,
+    connect_pair,
+    in_virtual_time,
+    run_in_virtual_time,
+)
 
 pytest_plugins = ["iroh.testing.pytest_plugin"]
 
@@ -52,19 +57,34 @@ def test_an_hour_of_virtual_time() -> None:
         return asyncio.get_running_loop().time()
 
     assert run_in_virtual_time(story()) == 4599.0
-    with pytest.raises(RuntimeError, match="more virtual time"):
+    with pytest.raises(VirtualTimeError, match="more than 3600 s of virtual time"):
         run_in_virtual_time(asyncio.sleep(4000))
-    with pytest.raises(RuntimeError, match="nothing will ever happen"):
-        run_in_virtual_time(asyncio.Event().wait())
 
 
-def test_no_such_nat() -> None:
+def test_who_waits_for_ever() -> None:
+    async def innermost() -> None:
+        await asyncio.Event().wait()
+
+    @in_virtual_time(max_seconds=5)
     async def story() -> None:
-        async with simulated_pair("moat", "none"):
-            raise AssertionError("that is no kind of NAT")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(innermost(), name="the slow one")
 
-    with pytest.raises(InvalidInputError, match="'moat' is no kind of NAT: none, full-cone"):
-        run_in_virtual_time(story())
+    with pytest.raises(VirtualTimeError, match=r"(?s)nothing will .*the slow one waits in .*inner"):
+        story()
+
+
+@in_virtual_time
+async def test_what_virtual_time_has_not() -> None:
+    with pytest.raises(VirtualTimeError, match="no sockets"):
+        await asyncio.open_connection("127.0.0.1", 1)
+    with pytest.raises(VirtualTimeError, match="no sockets"):
+        await asyncio.create_subprocess_exec("true")
+    with pytest.raises(VirtualTimeError, match="no sockets"):
+        await asyncio.get_running_loop().getaddrinfo("localhost", 1)
+    assert await asyncio.to_thread(int, "7") == 7
+    with pytest.raises(ValueError, match="invalid literal"):
+        await asyncio.to_thread(int, "x")
 
 
 def test_nothing_is_imported_before_it_is_needed() -> None:

@@ -78,9 +78,7 @@ class MagicSock:
         metrics = self._metrics = SocketMetrics()
         self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
         self.mapped: MappedAddrs = MappedAddrs(machine.random_bytes)
-        self.ip: IpTransport = machine.ip_transport(
-            self._deliver, binds, metrics, default_binds
-        )
+        self.ip: IpTransport = machine.ip_transport(self._deliver, binds, metrics, default_binds)
         self.relay: RelayTransport | None = None
         if relay_map is not None:
             self.relay = RelayTransport(

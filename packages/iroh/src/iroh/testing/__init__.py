@@ -4,9 +4,9 @@ local_servers.py       a relay, a DNS server and endpoints, on loopback (extra `
 pairs.py               two endpoints on loopback, connected
 pytest_plugin.py       the same as fixtures: pytest_plugins = ["iroh.testing.pytest_plugin"]
 memory_transport.py    endpoints that reach each other within the process: no socket, no port
-simulated_network.py   hosts behind NATs, and a relay, in memory
-simulated_endpoint.py  endpoints on it: real paths and hole punching, real QUIC
+simulated/             an internet in memory: endpoints behind NATs, relays, bad lines
 virtual_time.py        an event loop that waits for nothing
+checks.py              is a connection direct, does it become so, does it stay relayed?
 """
 
 import importlib
@@ -18,36 +18,60 @@ from iroh.testing.memory_transport import (
     MemoryTransport,
     memory_addr,
 )
-from iroh.testing.virtual_time import VirtualTimeLoop, run_in_virtual_time
+from iroh.testing.virtual_time import (
+    VirtualTimeError,
+    VirtualTimeLoop,
+    in_virtual_time,
+    run_in_virtual_time,
+)
 
 if TYPE_CHECKING:
+    from iroh.testing.checks import (
+        becomes_direct,
+        becomes_relayed,
+        describe_paths,
+        is_direct,
+        stays_relayed,
+    )
     from iroh.testing.local_servers import LocalServers
     from iroh.testing.pairs import connect_pair
-    from iroh.testing.simulated_endpoint import SimulatedEndpoint, add_endpoint, simulated_pair
-    from iroh.testing.simulated_network import Nat, NatKind, SimulatedNetwork
+    from iroh.testing.simulated.host import SimulatedHost
+    from iroh.testing.simulated.nat import Line, Nat, NatKind
+    from iroh.testing.simulated.network import SimulatedNetwork
+    from iroh.testing.simulated.relay import SimulatedRelay
 
 __all__ = [
     "MEMORY_TRANSPORT_ID",
+    "Line",
     "LocalServers",
     "MemoryNetwork",
     "MemoryTransport",
     "Nat",
     "NatKind",
-    "SimulatedEndpoint",
+    "SimulatedHost",
     "SimulatedNetwork",
+    "SimulatedRelay",
+    "VirtualTimeError",
     "VirtualTimeLoop",
-    "add_endpoint",
+    "becomes_direct",
+    "becomes_relayed",
     "connect_pair",
+    "describe_paths",
+    "in_virtual_time",
+    "is_direct",
     "memory_addr",
     "run_in_virtual_time",
-    "simulated_pair",
+    "stays_relayed",
 ]
 
 _LATE = {
+    "checks": ("becomes_direct", "becomes_relayed", "describe_paths", "is_direct", "stays_relayed"),
     "local_servers": ("LocalServers",),
     "pairs": ("connect_pair",),
-    "simulated_endpoint": ("SimulatedEndpoint", "add_endpoint", "simulated_pair"),
-    "simulated_network": ("Nat", "NatKind", "SimulatedNetwork"),
+    "simulated.host": ("SimulatedHost",),
+    "simulated.nat": ("Line", "Nat", "NatKind"),
+    "simulated.network": ("SimulatedNetwork",),
+    "simulated.relay": ("SimulatedRelay",),
 }
 """Imported when they are asked for: some need the extra, all need time."""
 

@@ -1,22 +1,36 @@
 """An event loop whose time jumps to the next timer as soon as nobody has anything to do.
 
-    def test_an_hour():
-        run_in_virtual_time(story())    # takes milliseconds, and the same ones each time
+    @in_virtual_time
+    async def test_an_hour():
+        await asyncio.sleep(3600)      # takes no time, and the same each time
 
-For programs that do no input or output: nobody waits for a socket or a thread here.
+    run_in_virtual_time(story())       # the same for a coroutine
+
+For programs that do no input or output: nobody waits for a socket here, and who opens one is told
+so. What a program gives to another thread (`asyncio.to_thread`) is done at once, in this one.
 """
 
 import asyncio
+import functools
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, NoReturn, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
 
-__all__ = ["VirtualTimeLoop", "run_in_virtual_time"]
+__all__ = ["VirtualTimeError", "VirtualTimeLoop", "in_virtual_time", "run_in_virtual_time"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 MAX_SECONDS = 3600.0
 START = 1000.0
 """Seconds; not 0, which code might take for "never"."""
+OURS = "iroh"
+"""What the names of iroh's own tasks begin with; a user does not look for the fault there."""
+
+
+class VirtualTimeError(RuntimeError):
+    """Virtual time cannot go on; the text says who waits for what."""
 
 
 class _Selector(selectors.SelectSelector):
@@ -25,34 +39,115 @@ class _Selector(selectors.SelectSelector):
     def __init__(self, max_seconds: float) -> None:
         super().__init__()
         self.now = START
-        self.end = self.now + max_seconds
+        self.max_seconds = max_seconds
+        self.waiting: Callable[[], str] = str
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
-            raise RuntimeError("everybody waits for somebody: nothing will ever happen")
+            raise VirtualTimeError(
+                "everybody waits for somebody, and nothing will ever happen" + self.waiting()
+            )
         self.now += max(timeout, 0.0)
-        if self.now > self.end:
-            raise RuntimeError("more virtual time has passed than is allowed")
+        if self.now > START + self.max_seconds:
+            raise VirtualTimeError(
+                f"more than {self.max_seconds:g} s of virtual time have passed" + self.waiting()
+            )
         return super().select(0)
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """Reads no clock and waits for nothing.
 
-    max_seconds: after so many virtual seconds it raises RuntimeError, and also as soon as nobody
-    has anything to wait for any more.
+    max_seconds: after so many virtual seconds it raises VirtualTimeError, and also as soon as
+    nobody has anything to wait for any more.
     """
 
     def __init__(self, max_seconds: float = MAX_SECONDS) -> None:
         self._virtual = _Selector(max_seconds)
+        self._virtual.waiting = self._who_waits
         super().__init__(self._virtual)
 
     def time(self) -> float:
         """Seconds, virtual ones."""
         return self._virtual.now
 
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """Call it here and now: another thread would take real time."""
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - whoever awaits it gets it
+            done.set_exception(error)
+        return done
+
+    def _no_network(self, *_args: Any, **_settings: Any) -> NoReturn:
+        raise VirtualTimeError(
+            "there are no sockets, pipes or processes in virtual time: use what iroh.testing "
+            "simulates, or run this on a common event loop"
+        )
+
+    create_connection = create_server = create_datagram_endpoint = _no_network
+    create_unix_connection = create_unix_server = connect_accepted_socket = _no_network
+    add_reader = add_writer = _no_network  # type: ignore[assignment]
+    getaddrinfo = getnameinfo = _no_network
+    sock_recv = sock_sendall = sock_connect = sock_accept = _no_network
+    subprocess_exec = subprocess_shell = _no_network
+    connect_read_pipe = connect_write_pipe = _no_network
+
+    def _who_waits(self) -> str:
+        """Say where each task of the program waits, iroh's own left out."""
+        lines = [
+            f"\n  {task.get_name()} waits in {_place(task)}"
+            for task in sorted(asyncio.all_tasks(self), key=asyncio.Task.get_name)
+            if not task.get_name().startswith(OURS)
+        ]
+        return ":" * bool(lines) + "".join(lines)
+
+
+def _place(task: "asyncio.Task[Any]") -> str:
+    """Name the innermost function of the program in which a task waits."""
+    places: list[str] = []
+    inner: Any = task.get_coro()
+    while inner is not None:
+        frame = getattr(inner, "cr_frame", None) or getattr(inner, "ag_frame", None)
+        if frame is not None:
+            places.append(
+                f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
+            )
+        inner = getattr(inner, "cr_await", None) or getattr(inner, "ag_await", None)
+    return " > ".join(places) or "its beginning"
+
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], *, max_seconds: float = MAX_SECONDS) -> T:
     """Run a coroutine to its end in virtual time; as `asyncio.run` otherwise."""
     with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(max_seconds)) as runner:
         return runner.run(main)
+
+
+Story = Callable[P, Coroutine[Any, Any, T]]
+
+
+@overload
+def in_virtual_time(story: Story[P, T]) -> Callable[P, T]: ...
+@overload
+def in_virtual_time(
+    *, max_seconds: float = MAX_SECONDS
+) -> Callable[[Story[P, T]], Callable[P, T]]: ...
+def in_virtual_time(
+    story: Story[P, T] | None = None, *, max_seconds: float = MAX_SECONDS
+) -> Callable[..., Any]:
+    """Make of an async function a plain one that runs it in virtual time: for a test, mostly.
+
+    No plugin is needed for such a test, and none gets in its way. Its parameters (fixtures) stay;
+    async fixtures, which belong to another loop, have no place there.
+    """
+    if story is None:
+        return functools.partial(in_virtual_time, max_seconds=max_seconds)
+
+    @functools.wraps(story)
+    def run(*args: P.args, **settings: P.kwargs) -> T:
+        return run_in_virtual_time(story(*args, **settings), max_seconds=max_seconds)
+
+    return run

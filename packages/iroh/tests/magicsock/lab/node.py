@@ -1,14 +1,16 @@
-"""Pairs of simulated endpoints, and what the tests of the lab ask of them."""
+"""Pairs of endpoints on a simulated network, and what the tests of the lab ask of them."""
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from iroh.connection import Connection
-from iroh.testing.simulated_endpoint import RELAY, SimulatedEndpoint, simulated_pair
+from iroh.endpoint import Endpoint
+from iroh.magicsock.socket import MagicSock
+from iroh.testing import SimulatedNetwork, is_direct
 
+ALPN = b"lab/0"
 KINDS = {
     "none": "none",
     "full": "full-cone",
@@ -18,21 +20,34 @@ KINDS = {
 }
 """Short names of the kinds of NAT."""
 
-
-def pair(client: str, server: str, seed: int = 0) -> AbstractAsyncContextManager[Any]:
-    """Give the network and two endpoints behind NATs of these kinds."""
-    return simulated_pair(KINDS[client], KINDS[server], seed)
+Pair = tuple[SimulatedNetwork, Endpoint, Endpoint]
 
 
-async def meet(
-    client: SimulatedEndpoint, server: SimulatedEndpoint, addrs: Sequence[Any] = (RELAY,)
-) -> tuple[Any, Any]:
-    """Connect; gives the dialling and the accepting end."""
-    return tuple(await asyncio.gather(client.dial(server, addrs), server.accept()))
+@asynccontextmanager
+async def pair(client: str, server: str, *, relays: int = 1) -> AsyncIterator[Pair]:
+    """Give the network and two endpoints behind NATs of these kinds; the second one accepts."""
+    async with SimulatedNetwork(relays=relays) as net:
+        dialler = await net.endpoint(KINDS[client])
+        listener = await net.endpoint(KINDS[server], alpns=[ALPN])
+        await asyncio.gather(dialler.online(), listener.online())
+        yield net, dialler, listener
 
 
-def is_direct(conn: Connection) -> bool:
-    return any(path.is_selected and path.is_ip for path in conn.paths())
+async def meet(client: Endpoint, server: Endpoint) -> tuple[Connection, Connection]:
+    """Connect by id, so that only the relay is known; gives the dialling and the accepting end."""
+
+    async def accept() -> Connection:
+        incoming = await server.accept_next()
+        assert incoming is not None
+        return await incoming
+
+    dialled, accepted = await asyncio.gather(client.connect(server.id(), ALPN), accept())
+    return dialled, accepted
+
+
+def sock_of(endpoint: Endpoint) -> MagicSock:
+    """Give what is inside."""
+    return endpoint._core.sock
 
 
 async def becomes(holds: Callable[[], bool], within: float) -> bool:

@@ -8,8 +8,9 @@ from iroh.quic.datagrams import Datagrams
 from iroh.quic.nat_probes import BURST, RATE
 from iroh.testing import run_in_virtual_time as run
 from iroh_base import SecretKey, SocketAddr
+from iroh_relay.protos.forward import Readdresser
 
-from .node import Flow, become_direct, becomes, meet, pair
+from .node import Flow, become_direct, becomes, meet, pair, sock_of
 
 VICTIM = "192.0.2.99"
 SECONDS = 30
@@ -63,7 +64,7 @@ def test_a_server_names_a_third_party() -> None:
 
     async def script(fabric, dialler, listener) -> None:
         attacker, client = commands_of(listener[1]), dialler[1]
-        rounds = dialler[0].sock.counters().holepunch_attempts
+        rounds = sock_of(dialler[0]).counters().holepunch_attempts
         for turn in range(SECONDS * 10):
             attacker.set_candidates(victims(32, 1 + 32 * turn))
             listener[1]._driver.schedule()
@@ -72,8 +73,8 @@ def test_a_server_names_a_third_party() -> None:
         assert fabric.heard, "it is not ignored either"
         nat = parts_of(client).mp.nat
         assert len(nat.remote_candidates()) <= 32
-        assert dialler[0].sock.counters().holepunch_attempts - rounds < SECONDS / 5 + 10
-        assert len(dialler[0].sock.remotes.find(listener[0].id).addrs) < 40
+        assert sock_of(dialler[0]).counters().holepunch_attempts - rounds < SECONDS / 5 + 10
+        assert len(sock_of(dialler[0]).remotes.find(listener[0].id()).addrs) < 40
 
     lying(script)
 
@@ -101,7 +102,7 @@ def test_candidates_that_are_no_peers() -> None:
 
     async def main() -> None:
         async with pair("port", "port") as (_fabric, dialler, listener):
-            usable = dialler.sock.is_usable_candidate
+            usable = sock_of(dialler).is_usable_candidate
             assert usable(SocketAddr("192.0.2.1", 1))
             assert not any(usable(SocketAddr.parse(text)) for text in bad)
             dialled, accepted = await direct_pair(dialler, listener)
@@ -119,7 +120,7 @@ def test_everything_is_replayed_from_elsewhere() -> None:
 
     async def script(fabric, dialler, listener) -> None:
         recorded: list[Datagrams] = []
-        sock = listener[0].sock
+        sock = sock_of(listener[0])
         honest = sock.deliver
 
         def recording(batches) -> None:
@@ -146,13 +147,16 @@ def test_a_relay_that_lies_about_sources() -> None:
     """It tells that the peer's datagrams came from somebody else; the direct path stays."""
     other = SecretKey.generate(random.Random(5).randbytes).public().to_bytes()
 
-    async def script(fabric, _dialler, listener) -> None:
-        fabric.rewrite = lambda _source, _dest: other
+    async def script(fabric, dialler, listener) -> None:
+        clients = list(fabric.relay.service.clients.connections())
+        assert len(clients) == 2
+        for client in clients:
+            client.readdress = Readdresser(other).readdress
         await asyncio.sleep(20)
         for path in parts_of(listener[1]).paths:
             if isinstance(path.remote, RelayPathAddr):
-                assert path.remote.endpoint_id.to_bytes() in (other, _dialler[0].id.to_bytes())
-        assert other not in [key.to_bytes() for key in listener[0].sock.remotes._held]
+                assert path.remote.endpoint_id.to_bytes() in (other, dialler[0].id().to_bytes())
+        assert other not in [key.to_bytes() for key in sock_of(listener[0]).remotes._held]
 
     lying(script)
 
@@ -160,12 +164,12 @@ def test_a_relay_that_lies_about_sources() -> None:
 def test_interfaces_that_flap() -> None:
     """Addresses that come and go ten times a second cost a few rounds, not one each."""
 
-    async def script(_fabric, dialler, listener) -> None:
+    async def script(fabric, dialler, listener) -> None:
         for node, _conn in (dialler, listener):
-            sock, rounds = node.sock, node.sock.counters().holepunch_attempts
+            sock, rounds = sock_of(node), sock_of(node).counters().holepunch_attempts
             for turn in range(100):
                 more = [SocketAddr(f"10.9.{turn % 3}.1", 4000)]
-                sock.direct.set_local([node.nat.host, *more])
+                sock.direct.set_local([fabric.host_of(node).addr, *more])
                 sock.direct_changed()
                 sock.network_changed(True, lambda _path: True)
                 await asyncio.sleep(0.1)

@@ -8,9 +8,10 @@ import asyncio
 
 import pytest
 
+from iroh.testing import is_direct
 from iroh.testing import run_in_virtual_time as run
 
-from .node import Flow, become_direct, is_direct, meet, pair
+from .node import Flow, become_direct, meet, pair
 
 KINDS = ("none", "full", "addr", "port", "sym")
 STRICT = {"port", "sym"}
@@ -24,7 +25,7 @@ def can_meet(one: str, other: str) -> bool:
 @pytest.mark.parametrize("client", KINDS)
 def test_direct_where_it_can_be(client, server) -> None:
     async def main() -> None:
-        async with pair(client, server) as (_fabric, dialler, listener):
+        async with pair(client, server, relays=2) as (_fabric, dialler, listener):
             dialled, accepted = await meet(dialler, listener)
             assert not is_direct(dialled)
             flow = Flow(dialled, accepted, pause=0.02)

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from iroh.testing import is_direct
 from iroh.testing import run_in_virtual_time as run
 
-from .node import Flow, become_direct, becomes, is_direct, meet, pair
+from .node import Flow, become_direct, becomes, meet, pair
 
 Script = Callable[..., Awaitable[None]]
 
@@ -37,46 +38,48 @@ def disturbed(script: Script, *, downwards: bool = False, nats: tuple[str, str] 
 def test_a_link_is_down_for_ten_seconds_and_there_is_no_relay(number, downwards) -> None:
     """Upstream needs 40 s and more for it, or never comes back."""
 
-    async def script(fabric, *_nodes) -> None:
-        fabric.relay_is_down = True
-        fabric.down.add(f"203.0.113.{number}")
+    async def script(fabric, *nodes) -> None:
+        fabric.relay.stop()
+        line = fabric.host_of(nodes[number - 1]).line
+        line.is_up = False
         await asyncio.sleep(10)
-        fabric.down.clear()
+        line.is_up = True
 
     assert 9.5 < disturbed(script, downwards=downwards) < 12.5
 
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_link_is_down_for_five_seconds(number) -> None:
-    async def script(fabric, *_nodes) -> None:
-        fabric.down.add(f"203.0.113.{number}")
+    async def script(fabric, *nodes) -> None:
+        line = fabric.host_of(nodes[number - 1]).line
+        line.is_up = False
         await asyncio.sleep(5)
-        fabric.down.clear()
+        line.is_up = True
 
     assert 4.5 < disturbed(script) < 6.5
 
 
 @pytest.mark.parametrize("downwards", [False, True])
 def test_the_relay_takes_over_when_udp_stops_to_pass(downwards) -> None:
-    async def script(fabric, *_nodes) -> None:
-        fabric.no_udp.add("203.0.113.1")
+    async def script(fabric, *nodes) -> None:
+        line = fabric.host_of(nodes[0]).line
+        line.passes_udp = False
         await asyncio.sleep(8)
-        fabric.no_udp.clear()
+        line.passes_udp = True
 
     assert disturbed(script, downwards=downwards) < 2.5
 
 
 def test_a_nat_that_forgets_its_mappings() -> None:
-    async def script(_fabric, dialler, _listener) -> None:
-        dialler.nat.forget()
-        dialler.learn_public_address()
+    async def script(fabric, dialler, _listener) -> None:
+        fabric.host_of(dialler).nat.forget()
 
     assert disturbed(script, nats=("port", "full")) < 2.5
 
 
 def test_a_relay_that_dies_is_not_missed() -> None:
     async def script(fabric, dialler, _listener) -> None:
-        fabric.relay_is_down = True
+        fabric.relay.stop()
         await asyncio.sleep(40)
 
     assert disturbed(script) < 0.2
@@ -87,10 +90,10 @@ def test_the_relay_path_is_back_after_the_relay() -> None:
         async with pair("port", "port") as (fabric, dialler, listener):
             dialled, accepted = await meet(dialler, listener)
             assert await become_direct(dialled, accepted)
-            fabric.relay_is_down = True
+            fabric.relay.stop()
             await asyncio.sleep(100)
             assert [path.is_relay for path in dialled.paths()] == [False]
-            fabric.relay_is_down = False
+            fabric.relay.start()
             kinds = [False, True]
             for conn in (dialled, accepted):
                 assert await becomes(

@@ -1,147 +1,221 @@
-"""An internet in memory: hosts behind NATs of every kind, and one relay.
+"""The internet between simulated hosts.
 
     host --(its NAT: mapping out)--> the internet --(the other's NAT: mapping and filter in)--> host
+    host --(its line)--> relay --(its line)--> host
 
-kind (RFC 4787, RFC 3489)  mapping                        lets in
--------------------------  -----------------------------  ----------------------------------
-none                       no NAT: a public address       anything
-full-cone                  one port for all               anything
-address-restricted         one port for all               from hosts that were sent to
-port-restricted            one port for all               from addresses and ports sent to
-symmetric                  a port for each destination    the same
+    async def story():
+        async with SimulatedNetwork(seed=1) as net:
+            server = await net.endpoint("port-restricted", protocols={ECHO_ALPN: Echo()})
+            client = await net.endpoint("symmetric")
+            conn = await client.connect(server.id(), ECHO_ALPN)
+
+    run_in_virtual_time(story())
+
+Everything random comes from the seed. In virtual time the same seed is the same run: the same
+datagrams of the same sizes at the same moments (their bytes differ: keys of TLS are always new).
 """
 
 import asyncio
+import importlib
+import random
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
 
+from iroh.endpoint import Endpoint
 from iroh.quic.datagrams import Datagrams
-from iroh_base import InvalidInputError, SocketAddr
+from iroh.testing.simulated.host import SimulatedHost
+from iroh.testing.simulated.lookup import Directory
+from iroh.testing.simulated.nat import Line, Nat, NatKind
+from iroh.testing.simulated.relay import SimulatedRelay
+from iroh_base import InvalidInputError, PublicKey, SocketAddr
+from iroh_relay.server.access import AccessControl
+from iroh_relay.server.config import RelayServerConfig
 
-__all__ = ["Nat", "NatKind", "SimulatedNetwork"]
+__all__ = ["SimulatedNetwork"]
 
-NatKind = Literal["none", "full-cone", "address-restricted", "port-restricted", "symmetric"]
-
-DELAY = 0.010
-"""Seconds from host to host."""
-RELAY_DELAY = 0.020
-"""Seconds from host to host over the relay."""
-PORT = 4000
-QAD = SocketAddr("198.51.100.1", 7842)
-"""Where a relay would tell us how our address looks."""
-
-
-@dataclass(slots=True)
-class Nat:
-    """One host's NAT."""
-
-    kind: NatKind
-    public_ip: str
-    host: SocketAddr
-    ports: dict[SocketAddr | None, int] = field(default_factory=dict)
-    sent_to: dict[int, set[SocketAddr]] = field(default_factory=dict)
-    first_port: int = 40_000
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(NatKind):
-            kinds = ", ".join(get_args(NatKind))
-            raise InvalidInputError(f"{self.kind!r} is no kind of NAT: {kinds}")
-
-    @property
-    def is_symmetric(self) -> bool:
-        """Whether each destination sees another port."""
-        return self.kind == "symmetric"
-
-    def outward(self, destination: SocketAddr) -> SocketAddr:
-        """Give the source address that a destination sees, and note that it was sent to."""
-        if self.kind == "none":
-            return self.host
-        key = destination if self.is_symmetric else None
-        if key not in self.ports:
-            self.ports[key] = self.first_port + len(self.ports)
-        port = self.ports[key]
-        self.sent_to.setdefault(port, set()).add(destination)
-        return SocketAddr(self.public_ip, port)
-
-    def lets_in(self, port: int, source: SocketAddr) -> bool:
-        """Say whether something from `source` passes to a port of the public address."""
-        if self.kind == "none":
-            return port == self.host.port
-        known = self.sent_to.get(port)
-        if known is None:
-            return False
-        if self.kind == "full-cone":
-            return True
-        if self.kind == "address-restricted":
-            return any(source.ip == other.ip for other in known)
-        return source in known
-
-    def forget(self) -> None:
-        """Lose all mappings; new ones get other ports."""
-        self.first_port += 1000
-        self.ports.clear()
-        self.sent_to.clear()
+LAN_DELAY = 0.0005
+"""Seconds between two hosts behind the same NAT."""
+MAX_NETWORKS = 254
+_LATE = ("iroh.quic.engine", "iroh.net_report.reporter", "iroh_relay.client")
+"""What endpoints import when they first need it: not while virtual time goes on."""
 
 
 class SimulatedNetwork:
-    """Carries datagrams on the running loop, best one with virtual time.
+    """An async context manager; at its end the endpoints that `endpoint` made are closed.
 
-    What you may change at any moment: `down`, `no_udp`, `relay_is_down`, and each NAT's `forget`.
-    `fates` counts what became of the datagrams.
+    seed: of all that is random. relays: how many there are at the start. Two tell an endpoint
+    whether its NAT is symmetric, as in the real world, and one does not.
+
+    relays: all relays. directory: where endpoints publish their relay, and are found by id.
+    fates: what became of the datagrams ("arrived", "filtered" by a NAT, "lost" by chance, "down":
+    a line was; "nobody": there is no such address). heard: those to nobody, by address.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, seed: int = 0, relays: int = 1) -> None:
+        self.rng = random.Random(seed)
         self.fates: Counter[str] = Counter()
-        self.down: set[str] = set()
-        """Public addresses whose link is down."""
-        self.no_udp: set[str] = set()
-        """Public addresses that UDP does not reach any more."""
-        self.relay_is_down = False
         self.heard: Counter[SocketAddr] = Counter()
-        """Datagrams that arrived at addresses of nobody, by address."""
-        self.rewrite: Callable[[bytes, bytes], bytes] = lambda source, _dest: source
-        """What the relay says who sent it: an honest one tells the truth."""
+        self.relays: list[SimulatedRelay] = []
+        self.directory = Directory(self)
         self._nats: dict[str, Nat] = {}
-        self._hosts: dict[str, Callable[[Datagrams], None]] = {}
-        self._relayed: dict[bytes, tuple[str, Callable[[bytes, Datagrams], None]]] = {}
+        self._hosts: dict[str, SimulatedHost] = {}
+        self._endpoints: dict[PublicKey, tuple[Endpoint, SimulatedHost]] = {}
         self._loop = asyncio.get_running_loop()
+        for _ in range(relays):
+            self.add_relay()
 
-    def attach(self, nat: Nat, deliver: Callable[[Datagrams], None]) -> None:
-        """Put a host behind a NAT."""
-        self._nats[nat.public_ip] = nat
-        self._hosts[nat.public_ip] = deliver
+    async def __aenter__(self) -> Self:
+        for name in _LATE:
+            importlib.import_module(name)
+        return self
 
-    def attach_relayed(
-        self, endpoint: bytes, public_ip: str, deliver: Callable[[bytes, Datagrams], None]
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
-        """Connect an endpoint's host to the relay."""
-        self._relayed[endpoint] = (public_ip, deliver)
+        try:
+            await asyncio.gather(
+                *(endpoint.close() for endpoint, _host in self._endpoints.values())
+            )
+        finally:
+            await asyncio.gather(*(relay.close() for relay in self.relays))
 
-    def send(self, nat: Nat, batch: Datagrams) -> None:
-        """Send from the host behind a NAT."""
-        destination = batch.remote
+    # -- what is on it -------------------------------------------------------------------------
+
+    @property
+    def relay(self) -> SimulatedRelay:
+        """The first relay."""
+        return self.relays[0]
+
+    def add_relay(
+        self,
+        url: str | None = None,
+        *,
+        access: AccessControl | None = None,
+        config: RelayServerConfig | None = None,
+    ) -> SimulatedRelay:
+        """Add a relay; endpoints that are bound from now on know it.
+
+        access, config: as the real server's.
+        """
+        number = len(self.relays) + 1
+        relay = SimulatedRelay(
+            url or f"https://relay-{number}.example/",
+            SocketAddr(f"198.51.100.{number}", 7842),
+            rng=self.rng,
+            access=access,
+            config=config,
+        )
+        self.relays.append(relay)
+        return relay
+
+    def nat(self, kind: NatKind, *, line: Line | None = None, hairpins: bool = False) -> Nat:
+        """Make a network behind one public address, which several hosts may share.
+
+        Raises InvalidInputError for a kind that there is not.
+        """
+        number = len(self._nats) + 1
+        if number > MAX_NETWORKS:
+            raise InvalidInputError(f"a simulated internet has {MAX_NETWORKS} networks at most")
+        nat = Nat(kind, f"203.0.113.{number}", f"10.0.{number}.", line or Line(), hairpins)
+        self._nats[nat.public_ip] = nat
+        return nat
+
+    def host(self, behind: Nat | NatKind = "port-restricted") -> SimulatedHost:
+        """Make a machine behind a NAT of its own, or behind one that there is.
+
+        It is a preset, for programs that bind their endpoint themselves:
+        `Endpoint.bind(net.host("symmetric"))`.
+        """
+        return SimulatedHost(self, self.to_nat(behind))
+
+    async def endpoint(
+        self, behind: Nat | NatKind = "port-restricted", **settings: Any
+    ) -> Endpoint:
+        """Bind an endpoint on a machine of its own; settings as EndpointOptions."""
+        host = self.host(behind)
+        endpoint = await Endpoint.bind(host, **settings)
+        self._endpoints[endpoint.id()] = endpoint, host
+        return endpoint
+
+    def host_of(self, endpoint: Endpoint) -> SimulatedHost:
+        """Give the machine of an endpoint that `endpoint` made. Raises InvalidInputError."""
+        found = self._endpoints.get(endpoint.id())
+        if found is None:
+            raise InvalidInputError(f"{endpoint!r} was not made by this network")
+        return found[1]
+
+    # -- what hosts do -------------------------------------------------------------------------
+
+    def to_nat(self, behind: Nat | NatKind) -> Nat:
+        """Give the network that is meant."""
+        return behind if isinstance(behind, Nat) else self.nat(behind)
+
+    def join(self, host: SimulatedHost) -> None:
+        """Bring what comes for an address to a host."""
+        self._hosts[host.ip] = host
+
+    def leave(self, host: SimulatedHost) -> None:
+        """The host has another address from now on, or is gone."""
+        if self._hosts.get(host.ip) is host:
+            del self._hosts[host.ip]
+
+    def relay_at(self, url: str) -> SimulatedRelay | None:
+        """Give the relay with a URL."""
+        return next((relay for relay in self.relays if str(relay.url) == url), None)
+
+    def send(self, host: SimulatedHost, port: int, batch: Datagrams) -> None:
+        """Send from a host's port to an IPv4 address."""
+        destination, nat, own = batch.remote, host.nat, SocketAddr(host.ip, port)
         assert isinstance(destination, SocketAddr)
-        source = nat.outward(destination)
+        if nat.is_inside(destination.ip):
+            self._arrive_later(LAN_DELAY, own, destination, batch, [])
+            return
+        source = nat.outward(own, destination)
         target = self._nats.get(destination.ip)
-        if not {nat.public_ip, destination.ip}.isdisjoint(self.down | self.no_udp):
-            self.fates["down"] += len(batch)
-        elif target is None:
+        if target is None:
+            self.fates["nobody"] += len(batch)
             self.heard[destination] += len(batch)
-        elif not target.lets_in(destination.port, source):
+            return
+        inner = target.inward(destination.port, source)
+        lines = [nat.line, target.line]
+        if target is nat:
+            lines, inner = [], inner if nat.hairpins else None
+        if not all(line.is_up and line.passes_udp for line in lines):
+            self.fates["down"] += len(batch)
+        elif inner is None:
             self.fates["filtered"] += len(batch)
         else:
-            self.fates["arrived"] += len(batch)
-            copy = Datagrams(source, batch.data, batch.segment_size, batch.ecn)
-            self._loop.call_later(DELAY, self._hosts[destination.ip], copy)
+            delay = sum(line.delay for line in lines) or LAN_DELAY
+            self._arrive_later(delay, source, inner, batch, lines)
 
-    def relay(self, source: bytes, public_ip: str, dest: bytes, batch: Datagrams) -> None:
-        """Send from one endpoint to another over the relay."""
-        dest_ip, deliver = self._relayed.get(dest, ("", None))
-        is_down = self.relay_is_down or not {public_ip, dest_ip}.isdisjoint(self.down)
-        if is_down or deliver is None:
-            self.fates["not relayed"] += len(batch)
-            return
-        self.fates["relayed"] += len(batch)
-        self._loop.call_later(RELAY_DELAY, deliver, self.rewrite(source, dest), batch)
+    def _arrive_later(
+        self,
+        delay: float,
+        source: SocketAddr,
+        target: SocketAddr,
+        batch: Datagrams,
+        lines: Sequence[Line],
+    ) -> None:
+        data = self._survivors(batch, lines)
+        if data:
+            copy = Datagrams(source, data, batch.segment_size, batch.ecn)
+            self._loop.call_later(delay, self._arrive, target, copy)
+
+    def _survivors(self, batch: Datagrams, lines: Sequence[Line]) -> bytes:
+        """Give those that chance spares; they are still of one size, but for the last."""
+        losses = [line.loss for line in lines if line.loss > 0]
+        if not losses:
+            return batch.data
+        left = [data for data in batch if all(self.rng.random() >= loss for loss in losses)]
+        self.fates["lost"] += len(batch) - len(left)
+        return b"".join(left)
+
+    def _arrive(self, target: SocketAddr, batch: Datagrams) -> None:
+        host = self._hosts.get(target.ip)
+        arrived = host is not None and host.receive(target.port, batch)
+        self.fates["arrived" if arrived else "nobody"] += len(batch)
