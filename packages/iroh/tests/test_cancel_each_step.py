@@ -8,14 +8,29 @@ test_cancellation.py says for the calls one by one what must not be lost.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
-from iroh import Connection, Endpoint, Router, asyncio_streams, presets, serve_metrics
+from iroh import (
+    AddrChangeCallback,
+    Connection,
+    Endpoint,
+    RelayConfig,
+    Router,
+    asyncio_streams,
+    presets,
+    serve_metrics,
+)
 from iroh.protocols import ECHO_ALPN, Echo
+from iroh_dns_server import Config, DnsConfig, DnsServer, HttpConfig
+from iroh_relay.server import RelayServer
 
 from .conftest import ALPN, meet
+from .relay_kit import LOCAL
+
+LOOPBACK = IPv4Address("127.0.0.1")
 
 MOST = 60
 """More steps than any call has; one that has more would never be seen to end."""
@@ -138,6 +153,7 @@ WAITS: dict[str, Callable[[Connection], Awaitable[Any]]] = {
     "accept_bi": Connection.accept_bi,
     "accept_uni": Connection.accept_uni,
     "read_datagram": Connection.read_datagram,
+    "read_many_datagrams": lambda conn: conn.read_many_datagrams(5),
     "closed": Connection.closed,
     "path event": lambda conn: anext(conn.path_events()),
 }
@@ -165,7 +181,7 @@ async def meet_new(bind) -> tuple[Connection, Connection]:
 async def test_what_endpoints_wait_for(bind) -> None:
     endpoint = await bind(alpns=[ALPN])
     watcher = endpoint.watch_addr()
-    for call in (endpoint.online, endpoint.accept_next, watcher.updated):
+    for call in (endpoint.online, endpoint.accept_next, watcher.updated, endpoint.closed):
         with pytest.raises(asyncio.CancelledError):
             await Stepped(_as_coroutine(call()), 1)
     await meet(await bind(), endpoint)
@@ -193,9 +209,23 @@ async def test_what_never_suspends(bind) -> None:
         lambda: endpoint.remove_relay("https://relay.example"),
         lambda: endpoint.remote_addr(server.remote_id()),
         endpoint.network_change,
+        lambda: endpoint.insert_relay(RelayConfig(url="https://relay.example")),
+        lambda: endpoint.remote_info(server.remote_id()),
     )
     for call in calls:
         assert await each_step(call, nothing) == 0
+
+
+@pytest.mark.parametrize("verdict", ["accept", "refuse", "retry", "ignore"])
+async def test_deciding_never_suspends(bind, verdict) -> None:
+    server, client = await bind(alpns=[ALPN]), await bind()
+    dial = asyncio.create_task(client.connect(server.addr(), ALPN))
+    incoming = await server.accept_next()
+    for ask in (incoming.remote_addr, incoming.local_addr, incoming.remote_addr_validated):
+        assert await each_step(ask, nothing) == 0
+    assert await each_step(getattr(incoming, verdict), nothing) == 0
+    dial.cancel()
+    await asyncio.wait((dial,))
 
 
 async def test_routers_and_metrics(bind) -> None:
@@ -208,6 +238,10 @@ async def test_routers_and_metrics(bind) -> None:
 
     metrics = serve_metrics(endpoint)
     await each_step(metrics.start, close)
+    await metrics.start()
+    with pytest.raises(asyncio.CancelledError):
+        await Stepped(metrics.close(), 1)
+    await metrics.close()
     router = Router(endpoint, {ALPN: Echo()})
     with pytest.raises(asyncio.CancelledError):
         await Stepped(router.shutdown(), 1)
@@ -228,3 +262,37 @@ async def test_asyncio_streams(bind) -> None:
     writer.close()
     await writer.wait_closed()
     await works(client, server)
+
+
+@pytest.mark.parametrize("server", [RelayServer, DnsServer])
+async def test_closing_a_server_goes_on(server, tmp_path) -> None:
+    """Cancelled at its first step it is still done, and asking again waits for it."""
+    http = HttpConfig(port=0, bind_addr=LOOPBACK)
+    configs = {
+        RelayServer: lambda: LOCAL,
+        DnsServer: lambda: Config(
+            data_dir=tmp_path, http=http, dns=DnsConfig(port=0, bind_addr=LOOPBACK)
+        ),
+    }
+    running = server(configs[server]())
+    await running.start()
+    for _ in range(2):
+        with pytest.raises(asyncio.CancelledError):
+            await Stepped(running.close(), 1)
+    await running.close()
+    await running.close()
+
+
+async def test_stopping_a_watch_goes_on(bind) -> None:
+    class Callback(AddrChangeCallback):
+        async def on_change(self, addr) -> None:
+            told.set()
+
+    told = asyncio.Event()
+    endpoint = await bind()
+    handle = endpoint.watch_addr(Callback())
+    await told.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await Stepped(handle.stop(), 1)
+    await handle.stop()
+    assert "over" in repr(handle)

@@ -153,7 +153,7 @@ class EndpointInfo:
 
     @classmethod
     def from_txt_lookup(cls, name: str, strings: Iterable[str]) -> Self:
-        """Read the answer to a TXT query for `_iroh.<z32 id>.<origin>`; errors as above.
+        """Read the answer to a TXT query for `_iroh.<z32 id>.<origin>`; raises EndpointInfoError.
 
         The id is the one that was asked for; what follows it in the name is not looked at.
         """

@@ -128,7 +128,10 @@ class PublicKey:
 
     @classmethod
     def from_z32(cls, text: str) -> Self:
-        """The key with this z-base-32 text of 52 characters, as in pkarr and DNS names."""
+        """The key with this z-base-32 text of 52 characters, as in pkarr and DNS names.
+
+        Raises KeyParsingError.
+        """
         try:
             data = z32_decode(text)
         except ValueError as error:

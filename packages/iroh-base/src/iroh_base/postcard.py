@@ -33,7 +33,7 @@ class Reader:
         return len(self._data) - self._pos
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes."""
+        """The next `count` bytes. Raises PostcardError."""
         end = self._pos + count
         if end > len(self._data):
             raise PostcardError(_END)
@@ -46,7 +46,7 @@ class Reader:
         return self.take(1)[0]
 
     def varint(self, bits: int = 64) -> int:
-        """An unsigned integer of at most `bits` bits (16, 32 or 64)."""
+        """An unsigned integer of at most `bits` bits (16, 32 or 64). Raises PostcardError."""
         value = 0
         for shift in range(0, bits, 7):
             byte = self.u8()
@@ -62,14 +62,14 @@ class Reader:
         return self.take(self.varint())
 
     def string(self) -> str:
-        """A UTF-8 string with its length in front."""
+        """A UTF-8 string with its length in front. Raises PostcardError."""
         try:
             return self.bytes().decode()
         except UnicodeDecodeError as error:
             raise PostcardError("a string is not UTF-8") from error
 
     def variant(self, count: int) -> int:
-        """The number of an enum's variant, which must be below `count`."""
+        """The number of an enum's variant, which must be below `count`. Raises PostcardError."""
         number = self.varint(32)
         if number >= count:
             raise PostcardError(f"unknown variant {number}, expected one below {count}")

@@ -62,6 +62,7 @@ class DnsServer:
         self._limiter = limiter
         self._clock = clock
         self._stack = contextlib.AsyncExitStack()
+        self._closing: asyncio.Task[None] | None = None
         self._pkarr: PkarrHandlers | None = None
         self._service: DnsService | None = None
         self._expiry: Expiry | None = None
@@ -126,8 +127,13 @@ class DnsServer:
         return _differences(self.config, config)
 
     async def close(self) -> None:
-        """Stop serving, finish what was accepted, release everything. Idempotent."""
-        await self._stack.aclose()
+        """Stop serving, finish what was accepted, release everything. Idempotent.
+
+        Cancelling the wait does not stop the closing.
+        """
+        if self._closing is None or self._closing.done():
+            self._closing = asyncio.create_task(self._stack.aclose(), name="iroh-dns-close")
+        await asyncio.shield(self._closing)
 
     async def __aenter__(self) -> "DnsServer":
         await self.start()

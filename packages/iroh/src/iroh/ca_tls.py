@@ -78,7 +78,10 @@ class CaTlsConfig:
         return self._context
 
     async def web_trust(self) -> "WebTrust":
-        """Give the same for QUIC; the roots are read in a thread the first time."""
+        """Give the same for QUIC; the roots are read in a thread the first time.
+
+        Cancelling it is harmless: they are read again the next time.
+        """
         if self._trust is None:
             self._trust = await asyncio.to_thread(self._make_trust)
         return self._trust

@@ -143,11 +143,17 @@ class Connection(PathMethods, DatagramMethods):
             raise connection_error(error.reason) from None
 
     def set_max_concurrent_bi_streams(self, count: int) -> None:
-        """Let the peer hold this many bidirectional streams open at once."""
+        """Let the peer hold this many bidirectional streams open at once.
+
+        Raises InvalidInputError beyond 2**60. Harmless after the end.
+        """
         self._set_max_streams(True, count)
 
     def set_max_concurrent_uni_streams(self, count: int) -> None:
-        """Let the peer hold this many unidirectional streams open at once."""
+        """Let the peer hold this many unidirectional streams open at once.
+
+        Raises InvalidInputError beyond 2**60. Harmless after the end.
+        """
         self._set_max_streams(False, count)
 
     def _set_max_streams(self, bidirectional: bool, count: int) -> None:
@@ -158,7 +164,10 @@ class Connection(PathMethods, DatagramMethods):
             self._driver.schedule()
 
     def set_receive_window(self, count: int) -> None:
-        """Change how many bytes the peer may send ahead of our reading, over all streams."""
+        """Change how many bytes the peer may send ahead of our reading, over all streams.
+
+        Raises InvalidInputError for less than 0 or more than 2**62 - 1. Harmless after the end.
+        """
         if not 0 <= operator.index(count) < 2**62:
             raise InvalidInputError("a window lies between 0 and 2**62 - 1 bytes")
         with contextlib.suppress(quic.ConnectionGone):

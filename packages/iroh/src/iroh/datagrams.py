@@ -79,7 +79,7 @@ class DatagramMethods:
     async def read_many_datagrams(self, limit: int) -> list[bytes]:
         """Wait for a datagram, and take those that are there with it: at most `limit`, in order.
 
-        Raises ConnectionLostError. Cancelling it loses none.
+        Raises ConnectionLostError, InvalidInputError for a limit below 1. Cancelling it loses none.
         """
         if limit < 1:
             raise InvalidInputError("a limit of datagrams is at least 1")

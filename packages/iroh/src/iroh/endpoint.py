@@ -57,12 +57,15 @@ class Endpoint(EndpointState):
     # -- where we are reached -----------------------------------------------------------------
 
     async def add_external_addr(self, addr: str) -> None:
-        """Announce "ip:port", where others reach us and we cannot know it."""
+        """Announce "ip:port", where others reach us and we cannot know it.
+
+        Never waits. Raises AddrParseError. Nothing happens once the endpoint is closed.
+        """
         if self._sock.direct.add_external(SocketAddr.parse(addr)) and not self._core.closing:
             self._sock.direct_changed()
 
     async def remove_external_addr(self, addr: str) -> bool:
-        """Take it back; say whether it was there."""
+        """Take it back; say whether it was there. Never waits. Raises AddrParseError."""
         parsed = SocketAddr.parse(addr)
         if self._core.closing or parsed not in self._sock.direct.external:
             return False
@@ -71,12 +74,20 @@ class Endpoint(EndpointState):
         return True
 
     async def insert_relay(self, config: RelayConfig) -> None:
-        """Use one more relay from now on."""
+        """Use one more relay from now on.
+
+        Never waits: a net report is asked for, which may choose it. Does nothing where relays are
+        disabled (RelayMode.disabled), and once the endpoint is closed. RelayConfig checks the URL.
+        """
         if self._core.relay_map is not None and not self._core.closing:
             self._core.relay_map.insert(config)
 
     async def remove_relay(self, url: str) -> bool:
-        """Stop using a relay; say whether it was in use."""
+        """Stop using a relay; say whether it was in use.
+
+        Never waits: if it is home, another becomes home with the next net report. Raises
+        RelayUrlError.
+        """
         relays = self._core.relay_map or RelayMap.empty()  # which checks the URL, too
         return not self._core.closing and relays.remove(url)
 

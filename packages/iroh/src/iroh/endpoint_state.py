@@ -55,7 +55,7 @@ class EndpointState:
         return self._sock.custom.local_addrs()
 
     async def remote_addr(self, id: PublicKey) -> EndpointAddr | None:
-        """Return what we know of a peer's addresses, None if nothing."""
+        """Return what we know of a peer's addresses, None if nothing. Never waits."""
         remote = self._sock.remotes.find(id)
         if remote is None or not remote.addrs:
             return None
@@ -64,7 +64,8 @@ class EndpointState:
     async def remote_info(self, id: PublicKey) -> RemoteInfo | None:
         """Return what we know of a peer's addresses, and which are in use.
 
-        None for a peer that we have not dealt with for a minute, and once we are closed.
+        None for a peer that we have not dealt with for a minute, and once we are closed. Never
+        waits.
         """
         remote = self._sock.remotes.find(id)
         return None if remote is None else remote_info(id, remote.addrs)
@@ -118,8 +119,9 @@ class EndpointState:
     async def network_change(self) -> None:
         """Look at the machine's network now, and act on a change.
 
-        Changes are noticed without it where the operating system tells of them (Linux) and within
-        5 s elsewhere; call it when you know better, as mobile applications do.
+        Changes are noticed without it where the operating system tells of them (Linux) and within 5
+        s elsewhere; call it when you know better, as mobile applications do. Never waits. Nothing
+        happens once the endpoint is closed.
         """
         if not self._core.closing:
             self._core.monitor.rescan()

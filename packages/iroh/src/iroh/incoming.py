@@ -125,7 +125,7 @@ class Incoming:
     async def accept(self) -> "Accepting":
         """Answer the handshake, for the ALPNs the endpoint has now.
 
-        Raises ConsumedError when it was decided on before, EndpointClosedError.
+        Raises ConsumedError when it was decided on before, EndpointClosedError. Never waits.
         """
         return await self.accept_with()
 
@@ -148,11 +148,19 @@ class Incoming:
         return Accepting(driver, self._accept.establish, self._remote)
 
     async def refuse(self) -> None:
-        """Turn it down: the dialler's connect fails with CONNECTION_REFUSED."""
+        """Turn it down: the dialler's connect fails with CONNECTION_REFUSED.
+
+        Never waits. Raises ConsumedError when it was decided on before. Nothing happens once the
+        endpoint is closed, which refuses what is undecided.
+        """
         self._host.refuse(self._take())
 
     async def retry(self) -> None:
-        """Make the dialler prove its address first. Raises ConsumedError if it already has."""
+        """Make the dialler prove its address first: it comes again, as another Incoming.
+
+        Never waits. Raises ConsumedError if it has proven it already (then this is still to be
+        decided on), or when it was decided on before. Nothing happens once the endpoint is closed.
+        """
         incoming = self._take()
         if self._host.closed:
             return
@@ -164,17 +172,20 @@ class Incoming:
         self._host.flush()
 
     async def ignore(self) -> None:
-        """Forget it without an answer: the dialler times out."""
+        """Forget it without an answer: the dialler times out.
+
+        Never waits. Raises ConsumedError when it was decided on before.
+        """
         incoming = self._take()
         if not self._host.closed:
             incoming.ignore()
 
     async def remote_addr(self) -> IncomingAddr:
-        """Return where it comes from."""
+        """Return where it comes from. Never waits."""
         return _incoming_addr(self._remote)
 
     async def local_addr(self) -> IncomingLocalAddr:
-        """Return where it arrived."""
+        """Return where it arrived. Never waits."""
         if isinstance(self._remote, RelayPathAddr):
             return _LocalRelay(str(self._remote.url))
         if isinstance(self._remote, CustomPathAddr):
@@ -182,7 +193,7 @@ class Incoming:
         return _LocalIp(local_ip(self._local))
 
     async def remote_addr_validated(self) -> bool:
-        """Say whether the dialler has proven its address by answering a Retry."""
+        """Say whether the dialler has proven its address by answering a Retry. Never waits."""
         return self._validated
 
     def __await__(self) -> Generator[Any, Any, Connection]:
@@ -329,7 +340,7 @@ class Connecting(_Handshake):
         self._wanted = alpn
 
     async def remote_id(self) -> PublicKey:
-        """Return the EndpointId that is being dialled."""
+        """Return the EndpointId that is being dialled. Never waits."""
         return self._remote.endpoint_id
 
     def into_0rtt(self) -> OutgoingZeroRttConnection | None:

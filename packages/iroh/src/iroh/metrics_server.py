@@ -25,6 +25,7 @@ class MetricsServer:
         self._endpoint = endpoint
         self._host, self._port = host, port
         self._runner: web.AppRunner | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -54,10 +55,15 @@ class MetricsServer:
         self._port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
-        """Stop listening. Idempotent; it takes no longer than a request that is under way."""
+        """Stop listening. Idempotent; it takes no longer than a request that is under way.
+
+        Cancelling the wait does not stop it.
+        """
         runner, self._runner = self._runner, None
         if runner is not None:
-            await runner.cleanup()
+            self._closing = asyncio.create_task(runner.cleanup(), name="iroh-metrics-close")
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -302,7 +302,10 @@ class EndpointBuilder:
         return config
 
     async def bind(self) -> "Endpoint":
-        """Bind. A builder binds once; raises ConsumedError the second time, BindError."""
+        """Bind. A builder binds once; raises ConsumedError the second time, BindError.
+
+        Cancelling it releases what was bound.
+        """
         from iroh.endpoint import bind_endpoint
 
         return await bind_endpoint(self.take())

@@ -38,7 +38,8 @@ class ProtocolHandler:
 
     async def accept(self, conn: Connection) -> None:
         """Serve a connection. When this returns, the router drops it: unless somebody else keeps
-        it, it is closed with code 0. An exception is logged and closes it the same way.
+        it, it is closed with code 0. An exception is logged and closes it the same way. Cancelled
+        at the end of the router, after `shutdown` was called.
         """
         raise NotImplementedError(f"{type(self).__name__} must override accept(conn)")
 
@@ -46,12 +47,16 @@ class ProtocolHandler:
         """Complete the handshake of a connection whose ALPN is known. The default awaits it.
 
         Override it to use 0-RTT (`Accepting.into_0rtt`) or to turn the dialler down before its
-        handshake is complete, by raising.
+        handshake is complete, by raising. Cancelled after 30 s, and at the end of the router.
+        Raises ConnectError.
         """
         return await accepting
 
     async def shutdown(self) -> None:
-        """Prepare for the end of the router: close what should be closed with words."""
+        """Prepare for the end of the router: close what should be closed with words.
+
+        The router waits for it as long as it takes; nobody cancels it.
+        """
 
 
 class IncomingFilterOutcome(enum.Enum):
@@ -142,7 +147,10 @@ class Router:
         await self._endpoint.close()
 
     async def stop(self) -> None:
-        """Stop as `shutdown` does, but leave the endpoint open."""
+        """Stop as `shutdown` does, but leave the endpoint open.
+
+        Cancelling the wait does not stop it.
+        """
         if self.is_telling_this_task():
             return
         if self._stop_task is None:

@@ -102,20 +102,23 @@ class ServicesClient:
         return cls(endpoint, options.name)
 
     async def name(self) -> str | None:
-        """Return the name that this client was given."""
+        """Return the name that this client was given. Never waits."""
         return self._name
 
     async def set_name(self, name: str) -> None:
-        """Raise ServicesError: the name would be told to the service."""
+        """Raise ServicesError: the name would be told to the service. Never waits."""
         _check_name(name)
         raise _unsupported("set_name")
 
     async def ping(self) -> None:
-        """Raise ServicesError: the service would be asked."""
+        """Raise ServicesError: the service would be asked. Never waits."""
         raise _unsupported("ping")
 
     async def push_metrics(self) -> None:
-        """Raise ServicesError: see `Endpoint.openmetrics` for a page that Prometheus reads."""
+        """Raise ServicesError: see `Endpoint.openmetrics` for a page that Prometheus reads.
+
+        Never waits.
+        """
         raise _unsupported("push_metrics")
 
     async def submit_network_diagnostics(self, send: bool) -> DiagnosticsSummary:

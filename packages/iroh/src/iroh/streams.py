@@ -101,7 +101,7 @@ class SendStream:
             taken += await self.write(bytes(view[taken : taken + _PART]))
 
     async def finish(self) -> None:
-        """Say that nothing more comes. Returns at once; `stopped` waits for the peer to have all.
+        """Say that nothing more comes. Never waits; `stopped` does, for the peer to have all.
 
         Raises StreamConsumedError when the stream is finished or reset already.
         """
@@ -114,7 +114,8 @@ class SendStream:
         """Abandon the stream: the peer's reads raise StreamResetError(error_code).
 
         Also after `finish`, as long as the peer has not acknowledged everything. Raises
-        StreamConsumedError after that, and when the stream is reset already.
+        StreamConsumedError after that, and when the stream is reset already. Raises
+        InvalidInputError for a code beyond 2**62 - 1. Never waits.
         """
         code = check_code(error_code)
         if self._reset:
@@ -154,6 +155,7 @@ class SendStream:
         """Send streams of a higher priority first; all start at 0.
 
         Raises StreamConsumedError when everything is sent and acknowledged, or reset.
+        InvalidInputError: it does not fit 32 bits. Never waits.
         """
         if not -(2**31) <= p < 2**31:
             raise InvalidInputError("a priority is a signed 32-bit integer")
@@ -166,11 +168,11 @@ class SendStream:
             return  # nothing will be sent any more
 
     async def priority(self) -> int:
-        """Return the stream's priority."""
+        """Return the stream's priority. Never waits."""
         return self._priority
 
     async def id(self) -> str:
-        """Return the stream's name, like "client bidirectional stream 0"."""
+        """Return the stream's name, like "client bidirectional stream 0". Never waits."""
         return _describe(self.stream_id)
 
     async def __aenter__(self) -> Self:
@@ -274,8 +276,9 @@ class RecvStream:
     async def read_to_end(self, size_limit: int) -> bytes:
         """Return everything up to the end of the stream.
 
-        Raises ReadTooLongError beyond `size_limit` bytes, and stops the stream then, and as
-        `read`. Cancelling it loses what was read so far.
+        Raises ReadTooLongError beyond `size_limit` bytes, and stops the stream then;
+        StreamClosedError when the end was read before; and as `read`. Cancelling it loses what was
+        read so far.
         """
         _check_size(size_limit)
         if self._done and self._reset_code is None:
@@ -291,11 +294,14 @@ class RecvStream:
         return b"".join(parts)
 
     async def bytes_read(self) -> int:
-        """Return how many bytes were read so far."""
+        """Return how many bytes were read so far. Never waits."""
         return self._bytes_read
 
     async def stop(self, error_code: int = 0) -> None:
-        """Tell the peer that nothing more will be read. Raises StreamConsumedError at the end."""
+        """Tell the peer that nothing more will be read. Raises StreamConsumedError at the end.
+
+        InvalidInputError: a code beyond 2**62 - 1. Never waits.
+        """
         check_code(error_code)
         if self._done:
             raise StreamConsumedError
@@ -323,7 +329,7 @@ class RecvStream:
         return self._reset_code
 
     async def id(self) -> str:
-        """Return the stream's name, like "client bidirectional stream 0"."""
+        """Return the stream's name, like "client bidirectional stream 0". Never waits."""
         return _describe(self.stream_id)
 
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -56,7 +56,7 @@ class AddrChangeCallback:
     """Told when the endpoint's own address changes."""
 
     async def on_change(self, addr: EndpointAddr) -> None:
-        """Take the new address."""
+        """Take the new address. Cancelled when the watch is stopped."""
         raise NotImplementedError
 
 
@@ -64,7 +64,10 @@ class HomeRelayCallback:
     """Told when the home relay changes."""
 
     async def on_change(self, relay_urls: list[str]) -> None:
-        """Take the URLs of the connected home relay: one, or none."""
+        """Take the URLs of the connected home relay: one, or none.
+
+        Cancelled when the watch is stopped.
+        """
         raise NotImplementedError
 
 
@@ -72,7 +75,7 @@ class NetworkChangeCallback:
     """Told when the network of this machine changes: interfaces, addresses, default route."""
 
     async def on_change(self) -> None:
-        """Take note."""
+        """Take note. Cancelled when the watch is stopped."""
         raise NotImplementedError
 
 
@@ -80,7 +83,7 @@ class PathChangeCallback:
     """Told when the open paths of a connection change."""
 
     async def on_change(self, paths: "list[PathSnapshot]") -> None:
-        """Take the open paths."""
+        """Take the open paths. Cancelled when the watch is stopped."""
         raise NotImplementedError
 
 
@@ -88,7 +91,7 @@ class PathEventCallback:
     """Told of each change of a connection's paths."""
 
     async def on_event(self, event: "PathEvent") -> None:
-        """Take the event."""
+        """Take the event. Cancelled when the watch is stopped."""
         raise NotImplementedError
 
 
@@ -101,7 +104,10 @@ class WatchHandle:
         self._task = asyncio.create_task(_run(values, tell), name=name)
 
     async def stop(self) -> None:
-        """Stop telling; a call of the callback that is under way is cancelled. Idempotent."""
+        """Stop telling; a call of the callback that is under way is cancelled. Idempotent.
+
+        Cancelling it is harmless: the watch ends all the same.
+        """
         self._task.cancel()
         await asyncio.wait((self._task,))
 

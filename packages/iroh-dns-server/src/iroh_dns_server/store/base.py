@@ -66,19 +66,25 @@ class PacketStore(Protocol):
         ...
 
     async def get(self, public_key: bytes) -> bytes | None:
-        """The stored payload, or None. Raises `StoreError`."""
+        """The stored payload, or None. Raises `StoreError`. Safe to cancel."""
         ...
 
     async def expire(self, before_us: int, limit: int) -> Expired:
-        """Remove at most `limit` packets with a timestamp before `before_us`, oldest first."""
+        """Remove at most `limit` packets with a timestamp before `before_us`, oldest first.
+
+        Raises `StoreError`. Safe to cancel; it may be done nevertheless.
+        """
         ...
 
     async def count(self) -> int:
-        """How many packets there are."""
+        """How many packets there are. Raises `StoreError`. Safe to cancel."""
         ...
 
     async def close(self) -> None:
-        """Finish the writes that are waiting and release every file and thread. Idempotent."""
+        """Finish the writes that are waiting and release every file and thread. Idempotent.
+
+        Cancelling the wait does not stop it.
+        """
         ...
 
 
@@ -87,7 +93,7 @@ class LocalStore(PacketStore, Protocol):
     """A packet store that can be read at once, within some 10 us: nobody has to wait for it."""
 
     def read(self, public_key: bytes) -> bytes | None:
-        """As `get`."""
+        """As `get`. Raises `StoreError`."""
         ...
 
 

@@ -77,6 +77,7 @@ class SqliteStore:
         self._lock = lock
         self._writer = writer
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._health = Health(logger, "reads")
 
     @classmethod
@@ -161,12 +162,15 @@ class SqliteStore:
 
     async def close(self) -> None:
         """See `PacketStore.close`."""
-        if self._closed:
-            return
-        self._closed = True
-        self._reader.close()  # first, so that the writer is the last one and cleans the log up
+        if self._closing is None:
+            self._closed = True
+            self._reader.close()  # first, so that the writer is the last one and cleans the log up
+            self._closing = asyncio.create_task(self._end(), name="iroh-dns-store-close")
+        await asyncio.shield(self._closing)
+
+    async def _end(self) -> None:
         try:
-            await asyncio.shield(self._writer.close())
+            await self._writer.close()
         finally:
             self._lock.close()
 

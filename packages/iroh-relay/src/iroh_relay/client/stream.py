@@ -20,7 +20,10 @@ class Resolver(Protocol):
     """Turns a host name into addresses, in place of the operating system."""
 
     async def resolve(self, host: str) -> list[tuple[int, str]]:
-        """All addresses of `host` as (`socket.AF_INET` or `AF_INET6`, text). `OSError` if none."""
+        """All addresses of `host` as (`socket.AF_INET` or `AF_INET6`, text). `OSError` if none.
+
+        Cancelled when the dial is, or takes too long.
+        """
         ...
 
 
@@ -78,7 +81,10 @@ class RelayStream(Protocol):
         ...
 
     async def close(self, linger: float) -> None:
-        """Say goodbye, give what is unsent `linger` seconds, and free everything."""
+        """Say goodbye, give what is unsent `linger` seconds, and free everything.
+
+        Cancelling it gives up what is unsent.
+        """
         ...
 
 

@@ -86,7 +86,7 @@ class Everyone:
     """Admits every client."""
 
     async def on_connect(self, request: ClientRequest) -> Access:
-        """Say yes."""
+        """Say yes. Never waits."""
         return ALLOW
 
     def on_disconnect(self, endpoint_id: PublicKey, connection_id: int) -> None:

@@ -63,7 +63,7 @@ class Allowlist(_Listed):
     """Admits these ids only."""
 
     async def on_connect(self, request: ClientRequest) -> Access:
-        """Yes if the id is listed."""
+        """Yes if the id is listed. Never waits."""
         return ALLOW if request.endpoint_id in self.ids else DENY
 
 
@@ -71,7 +71,7 @@ class Denylist(_Listed):
     """Admits all but these ids."""
 
     async def on_connect(self, request: ClientRequest) -> Access:
-        """No if the id is listed."""
+        """No if the id is listed. Never waits."""
         return DENY if request.endpoint_id in self.ids else ALLOW
 
 
@@ -82,7 +82,7 @@ class SharedToken:
         self.tokens: tuple[bytes, ...] = tuple(token.encode() for token in tokens)
 
     async def on_connect(self, request: ClientRequest) -> Access:
-        """Yes if the token is one of ours; comparing takes as long for a wrong one."""
+        """Yes if the token is one of ours; comparing takes as long for a wrong one. Never waits."""
         if request.auth_token is None:
             return DENY
         shown = request.auth_token.encode("utf-8", "surrogateescape")
@@ -150,7 +150,10 @@ class HttpCallout:
         self._allowed_until.clear()
 
     async def close(self) -> None:
-        """End running questions (they deny) and let go of connections."""
+        """End running questions (they deny) and let go of connections.
+
+        Cancelling it may leave connections open: call it again.
+        """
         tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()

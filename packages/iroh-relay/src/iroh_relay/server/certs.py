@@ -60,10 +60,13 @@ class Certificates:
         self._listeners.append(listener)
 
     async def prepare(self) -> None:
-        """Have a certificate, now that the plain-HTTP listener is up. Raises CertificateError."""
+        """Have a certificate, now that the plain-HTTP listener is up. Raises CertificateError.
+
+        Cancelling it is harmless.
+        """
 
     async def close(self) -> None:
-        """Let go of what `prepare` started. Idempotent."""
+        """Let go of what `prepare` started. Idempotent. Cancelling the wait does not stop it."""
 
     def reload(self) -> bool:
         """Look for new ones, where they come from outside; say whether there were any."""

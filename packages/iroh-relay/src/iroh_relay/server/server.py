@@ -72,6 +72,7 @@ class RelayServer:
         self._listeners: dict[str, Listener] = {}
         self._started = False
         self._closed: asyncio.Event = asyncio.Event()
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def metrics(self) -> RelayMetrics:
@@ -189,8 +190,14 @@ class RelayServer:
         """Stop listening, drop all clients, and return when nothing is left; safe to repeat.
 
         Clients are told that the relay restarts, and dropped without a close frame, as by a Rust
-        relay, so that they look for a relay again at once.
+        relay, so that they look for a relay again at once. Cancelling the wait does not stop the
+        closing.
         """
+        if self._closing is None or self._closing.done():
+            self._closing = asyncio.create_task(self._close(), name="iroh-relay-close")
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         listeners, started = list(self._listeners.values()), self._started
         for listener in listeners:
             listener.stop_listening()
@@ -205,7 +212,7 @@ class RelayServer:
         self._closed.set()
 
     async def wait_closed(self) -> None:
-        """Return when somebody has called `close` and it is done."""
+        """Return when somebody has called `close` and it is done. Cancelling it is harmless."""
         await self._closed.wait()
 
     def disconnect(self, endpoint_id: PublicKey, connection_id: int | None = None) -> bool:
@@ -219,7 +226,8 @@ class RelayServer:
     async def set_access(self, access: AccessControl) -> int:
         """Let another object decide who may use the relay, and ask it for all who do.
 
-        Gives the number of connections that it does not want, which have been ended.
+        Gives the number of connections that it does not want, which have been ended. Cancelling it
+        leaves those in who were not asked yet.
         """
         self.service.set_access(access)
         return await self.service.recheck_access()

@@ -97,7 +97,10 @@ class SupportsClose(Protocol):
     """A service that holds something."""
 
     async def close(self) -> None:
-        """Release everything. Called once, when the endpoint closes."""
+        """Release everything. Called once, when the endpoint closes.
+
+        The endpoint waits 3 s for it, and then goes on; it is not cancelled.
+        """
         ...
 
 
@@ -123,6 +126,6 @@ class FilteredAddressLookup:
         return self.inner.resolve(endpoint_id)
 
     async def close(self) -> None:
-        """Close the service inside."""
+        """Close the service inside. Cancelling it cancels that."""
         if isinstance(self.inner, SupportsClose):
             await self.inner.close()

@@ -68,7 +68,7 @@ class _RelayUser:
         self._ssl_context = context.ssl_context
 
     async def close(self) -> None:
-        """Close the connections to the relay."""
+        """Close the connections to the relay. Cancelling it may leave one until it is collected."""
         await self._client.close()
 
     def _get_resolver(self) -> DnsResolver:
@@ -130,7 +130,10 @@ class PkarrPublisher(_RelayUser, AddressLookup):
         self._start()
 
     async def close(self) -> None:
-        """Stop publishing; what was published stays with the relay. Idempotent."""
+        """Stop publishing; what was published stays with the relay. Idempotent.
+
+        Cancelling it may leave a connection open: call it again.
+        """
         self._closed = True
         if self._task is not None:
             await reap((self._task,))

@@ -60,16 +60,26 @@ class PkarrRelayClient:
         self._closed = False
 
     async def publish(self, packet: SignedPacket) -> None:
-        """Store a packet at the relay; any 2xx means that it has it."""
+        """Store a packet at the relay; any 2xx means that it has it.
+
+        Raises `PkarrRelayError`. Cancelling it ends the request; the relay may have it.
+        """
         await self._request("PUT", packet.public_key, packet.to_relay_payload())
 
     async def resolve(self, endpoint_id: PublicKey) -> SignedPacket:
-        """Get the packet of an endpoint and verify it; raises `PkarrError` if it is not right."""
+        """Get the packet of an endpoint and verify it; raises `PkarrError` if it is not right.
+
+        Raises `PkarrRelayError`, whose status 404 says that there is none. Cancelling it ends the
+        request.
+        """
         body = await self._request("GET", endpoint_id, None)
         return SignedPacket.from_relay_payload(endpoint_id, body)
 
     async def close(self) -> None:
-        """Close the connections; requests made later fail."""
+        """Close the connections; requests made later fail.
+
+        Cancelling it may leave one open until it is collected.
+        """
         self._closed = True
         session, self._session = self._session, None
         if session is not None:

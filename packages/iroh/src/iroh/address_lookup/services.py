@@ -151,7 +151,10 @@ class AddressLookupServices:
             task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
-        """Remove and close all services. Idempotent; services may be added again."""
+        """Remove and close all services. Idempotent; services may be added again.
+
+        Cancelling the wait does not stop the closing.
+        """
         self.clear()
         closing, self._closing = self._closing, set()
         if closing:

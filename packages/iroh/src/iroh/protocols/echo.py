@@ -16,7 +16,10 @@ class Echo(ProtocolHandler):
     """Serves until the peer closes the connection. Bytes are passed on as they come."""
 
     async def accept(self, conn: Connection) -> None:
-        """Echo streams and datagrams until the connection ends."""
+        """Echo streams and datagrams until the connection ends.
+
+        Cancelling it ends all its streams.
+        """
         room = asyncio.Semaphore(MAX_STREAMS)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._datagrams(conn))

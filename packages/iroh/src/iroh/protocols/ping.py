@@ -37,7 +37,10 @@ class Ping(ProtocolHandler):
         self.answered: int = 0
 
     async def accept(self, conn: Connection) -> None:
-        """Answer every stream of the connection, until it ends."""
+        """Answer every stream of the connection, until it ends.
+
+        Cancelling it ends all its streams.
+        """
         room = asyncio.Semaphore(_MAX_STREAMS)
         async with asyncio.TaskGroup() as tasks:
             while True:
@@ -78,7 +81,8 @@ async def ping(endpoint: Endpoint, addr: EndpointAddr | PublicKey) -> float:
 async def ping_once(conn: Connection) -> float:
     """Ping on an open connection: the seconds that it took. Raises as `ping`.
 
-    The second one on a connection is answered by peers such as ours only.
+    The second one on a connection is answered by peers such as ours only. PingError: another answer
+    than a pong. Cancelling it drops the stream; the connection stays.
     """
     send, recv = await conn.open_bi()
     start = time.perf_counter()

@@ -97,7 +97,7 @@ class Pipe(ProtocolHandler):
         self._handshake = handshake
 
     async def accept(self, conn: Connection) -> None:
-        """Serve the connection's streams until it ends."""
+        """Serve the connection's streams until it ends. Cancelling it ends all its streams."""
         room = asyncio.Semaphore(_MAX_STREAMS)
         async with asyncio.TaskGroup() as tasks:
             while True:
@@ -120,7 +120,10 @@ class Pipe(ProtocolHandler):
 
 
 async def open_pipe(conn: Connection, *, handshake: bool = True) -> BiStream:
-    """Open a pipe on a connection. Raises ConnectionLostError, StreamError."""
+    """Open a pipe on a connection. Raises ConnectionLostError, StreamError.
+
+    Cancelling it drops the stream, which finishes it.
+    """
     stream = await conn.open_bi()
     if handshake:
         await stream[0].write_all(HANDSHAKE)
@@ -211,7 +214,10 @@ def to_tcp(host: str, port: int) -> Serve:
 
 
 def to_unix(path: str) -> Serve:
-    """Join each stream to a new connection to a Unix socket."""
+    """Join each stream to a new connection to a Unix socket.
+
+    Its streams end with a PipeError on systems without Unix sockets.
+    """
 
     async def serve(stream: BiStream, _conn: Connection) -> None:
         connect = getattr(asyncio, "open_unix_connection", None)

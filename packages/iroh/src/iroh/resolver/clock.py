@@ -35,5 +35,5 @@ class SystemClock:
         return time.time_ns() // 1000
 
     async def sleep(self, delay: float) -> None:
-        """Sleep in the running event loop."""
+        """Sleep in the running event loop. Cancelling it ends it."""
         await asyncio.sleep(delay)

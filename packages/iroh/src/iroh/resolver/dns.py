@@ -40,15 +40,15 @@ class Resolver(Protocol):
     """What answers the lookups; write one for `DnsResolver.custom`. Methods raise `DnsError`."""
 
     async def lookup_ipv4(self, host: str) -> list[str]:
-        """The IPv4 addresses of a host, as text."""
+        """The IPv4 addresses of a host, as text. Cancelled when nobody waits for it any more."""
         ...
 
     async def lookup_ipv6(self, host: str) -> list[str]:
-        """The IPv6 addresses of a host, as text."""
+        """The IPv6 addresses of a host, as text. Cancelled when nobody waits for it any more."""
         ...
 
     async def lookup_txt(self, host: str) -> list[TxtRecord]:
-        """The TXT records of a name."""
+        """The TXT records of a name. Cancelled when nobody waits for it any more."""
         ...
 
     def clear_cache(self) -> None:
@@ -125,15 +125,24 @@ class DnsResolver:
                 interrupt.set_result(None)
 
     async def lookup_txt(self, name: str, timeout: float = DNS_TIMEOUT) -> list[TxtRecord]:
-        """The TXT records of a name; empty if it has none. Raises `DnsError`."""
+        """The TXT records of a name; empty if it has none. Raises `DnsError`.
+
+        Cancelling it ends its queries.
+        """
         return await self._run(lambda resolver: resolver.lookup_txt(name), timeout)
 
     async def lookup_ipv4(self, host: str, timeout: float = DNS_TIMEOUT) -> list[str]:
-        """The IPv4 addresses of a host; empty if it has none. Raises `DnsError`."""
+        """The IPv4 addresses of a host; empty if it has none. Raises `DnsError`.
+
+        Cancelling it ends its queries.
+        """
         return await self._run(lambda resolver: resolver.lookup_ipv4(host), timeout)
 
     async def lookup_ipv6(self, host: str, timeout: float = DNS_TIMEOUT) -> list[str]:
-        """The IPv6 addresses of a host; empty if it has none. Raises `DnsError`."""
+        """The IPv6 addresses of a host; empty if it has none. Raises `DnsError`.
+
+        Cancelling it ends its queries.
+        """
         return await self._run(lambda resolver: resolver.lookup_ipv6(host), timeout)
 
     async def resolve_host(
@@ -142,7 +151,8 @@ class DnsResolver:
         """All addresses of a host or an IP literal, IPv4 first unless told otherwise.
 
         Both families are asked at once; one that fails does not matter if the other has an answer.
-        Raises `ResolveBothError`, or `NoResponseError` when there are no addresses.
+        Raises `ResolveBothError`, or `NoResponseError` when there are no addresses. Cancelling it
+        ends its queries.
         """
         found: list[str] = [ip async for ip in self.resolve_host_all(host, timeout=timeout)]
         return sorted(found, key=lambda ip: (":" in ip) != prefer_ipv6)
@@ -150,7 +160,11 @@ class DnsResolver:
     async def resolve_host_all(
         self, host: str, *, timeout: float = DNS_TIMEOUT
     ) -> AsyncIterator[str]:
-        """As `resolve_host`, but each family's addresses come as soon as they are known."""
+        """As `resolve_host`, but each family's addresses come as soon as they are known.
+
+        Raises `MissingHostError` for an empty host, `NoResponseError`, `ResolveBothError`.
+        Cancelling it, and closing the iterator, end its queries.
+        """
         if not host:
             raise MissingHostError
         if (literal := _ip_literal(host)) is not None:
@@ -183,17 +197,24 @@ class DnsResolver:
         timeout: float = DNS_TIMEOUT,
         delays_ms: Iterable[int] = DNS_STAGGERING_MS,
     ) -> list[str]:
-        """`resolve_host` again and again until one succeeds; raises `StaggeredError`."""
+        """`resolve_host` again and again until one succeeds; raises `StaggeredError`.
+
+        Cancelling it ends its queries.
+        """
         return await self._stagger(lambda: self.resolve_host(host, timeout=timeout), delays_ms)
 
     async def lookup_endpoint_by_id(self, endpoint_id: PublicKey, origin: str) -> EndpointInfo:
-        """What `_iroh.<z32 id>.<origin>` says about an endpoint. Raises `EndpointLookupError`."""
+        """What `_iroh.<z32 id>.<origin>` says about an endpoint. Raises `EndpointLookupError`.
+
+        Cancelling it ends its queries.
+        """
         return await self.lookup_endpoint_by_domain_name(f"{endpoint_id.to_z32()}.{origin}")
 
     async def lookup_endpoint_by_domain_name(self, name: str) -> EndpointInfo:
         """What `_iroh.<name>` says; the first label of `name` is an id in z-base-32.
 
         Raises `EndpointLookupError`, caused by the `DnsError` or by what is wrong with the records.
+        Cancelling it ends its queries.
         """
         name = f"{IROH_TXT_NAME}.{name.removeprefix(f'{IROH_TXT_NAME}.')}"
         try:
@@ -211,7 +232,10 @@ class DnsResolver:
         origin: str,
         delays_ms: Iterable[int] = DNS_STAGGERING_MS,
     ) -> EndpointInfo:
-        """The same, again and again until one succeeds; raises `StaggeredError`."""
+        """The same, again and again until one succeeds; raises `StaggeredError`.
+
+        Cancelling it ends its queries.
+        """
         return await self._stagger(
             lambda: self.lookup_endpoint_by_id(endpoint_id, origin), delays_ms
         )
@@ -219,7 +243,10 @@ class DnsResolver:
     async def lookup_endpoint_by_domain_name_staggered(
         self, name: str, delays_ms: Iterable[int] = DNS_STAGGERING_MS
     ) -> EndpointInfo:
-        """The same, again and again until one succeeds; raises `StaggeredError`."""
+        """The same, again and again until one succeeds; raises `StaggeredError`.
+
+        Cancelling it ends its queries.
+        """
         return await self._stagger(lambda: self.lookup_endpoint_by_domain_name(name), delays_ms)
 
     async def _stagger(self, call: Callable[[], Awaitable[T]], delays_ms: Iterable[int]) -> T:

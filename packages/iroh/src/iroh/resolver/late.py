@@ -12,6 +12,9 @@ __all__ = ["import_late"]
 
 
 async def import_late(*names: str) -> None:
-    """Import modules in a worker thread, at most once; a plain `import` is quick afterwards."""
+    """Import modules in a worker thread, at most once; a plain `import` is quick afterwards.
+
+    Cancelling it is harmless: the thread goes on. Raises ImportError.
+    """
     if any(name not in sys.modules for name in names):
         await asyncio.to_thread(lambda: [importlib.import_module(name) for name in names])

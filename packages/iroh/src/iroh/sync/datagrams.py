@@ -48,7 +48,7 @@ class DatagramMethods(Front):
     def read_many_datagrams(self, limit: int, *, timeout: float | None = None) -> list[bytes]:
         """Wait for a datagram, and take those that are there with it: at most `limit`, in order.
 
-        Raises ConnectionLostError. Cancelling it loses none.
+        Raises ConnectionLostError, InvalidInputError for a limit below 1. Cancelling it loses none.
         """
         return self._portal.wait(timeout, self._aio.read_many_datagrams, limit)
 

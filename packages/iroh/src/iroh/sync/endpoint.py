@@ -24,19 +24,30 @@ class Endpoint(EndpointBeside, EndpointState):
     _aio: aio.Endpoint
 
     def add_external_addr(self, addr: str, *, timeout: float | None = None) -> None:
-        """Announce "ip:port", where others reach us and we cannot know it."""
+        """Announce "ip:port", where others reach us and we cannot know it.
+
+        Never waits. Raises AddrParseError. Nothing happens once the endpoint is closed.
+        """
         self._portal.wait(timeout, self._aio.add_external_addr, addr)
 
     def remove_external_addr(self, addr: str, *, timeout: float | None = None) -> bool:
-        """Take it back; say whether it was there."""
+        """Take it back; say whether it was there. Never waits. Raises AddrParseError."""
         return self._portal.wait(timeout, self._aio.remove_external_addr, addr)
 
     def insert_relay(self, config: RelayConfig, *, timeout: float | None = None) -> None:
-        """Use one more relay from now on."""
+        """Use one more relay from now on.
+
+        Never waits: a net report is asked for, which may choose it. Does nothing where relays are
+        disabled (RelayMode.disabled), and once the endpoint is closed. RelayConfig checks the URL.
+        """
         self._portal.wait(timeout, self._aio.insert_relay, config)
 
     def remove_relay(self, url: str, *, timeout: float | None = None) -> bool:
-        """Stop using a relay; say whether it was in use."""
+        """Stop using a relay; say whether it was in use.
+
+        Never waits: if it is home, another becomes home with the next net report. Raises
+        RelayUrlError.
+        """
         return self._portal.wait(timeout, self._aio.remove_relay, url)
 
     def add_address(self, addr: EndpointAddr) -> None:

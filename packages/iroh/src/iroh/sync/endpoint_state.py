@@ -44,13 +44,14 @@ class EndpointState(Front):
         return self._portal.call(self._aio.custom_addrs)
 
     def remote_addr(self, id: PublicKey, *, timeout: float | None = None) -> EndpointAddr | None:
-        """Return what we know of a peer's addresses, None if nothing."""
+        """Return what we know of a peer's addresses, None if nothing. Never waits."""
         return self._portal.wait(timeout, self._aio.remote_addr, id)
 
     def remote_info(self, id: PublicKey, *, timeout: float | None = None) -> RemoteInfo | None:
         """Return what we know of a peer's addresses, and which are in use.
 
-        None for a peer that we have not dealt with for a minute, and once we are closed.
+        None for a peer that we have not dealt with for a minute, and once we are closed. Never
+        waits.
         """
         return self._portal.wait(timeout, self._aio.remote_info, id)
 
@@ -80,8 +81,9 @@ class EndpointState(Front):
     def network_change(self, *, timeout: float | None = None) -> None:
         """Look at the machine's network now, and act on a change.
 
-        Changes are noticed without it where the operating system tells of them (Linux) and within
-        5 s elsewhere; call it when you know better, as mobile applications do.
+        Changes are noticed without it where the operating system tells of them (Linux) and within 5
+        s elsewhere; call it when you know better, as mobile applications do. Never waits. Nothing
+        happens once the endpoint is closed.
         """
         self._portal.wait(timeout, self._aio.network_change)
 

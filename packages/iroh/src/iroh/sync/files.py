@@ -159,7 +159,10 @@ class StreamSocket:
         return data
 
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.IOBase:
-        """Return a binary file; "rb", "wb" or "rwb", which is always buffered."""
+        """Return a binary file; "rb", "wb" or "rwb", which is always buffered.
+
+        Raises ValueError for other modes.
+        """
         reader = ReadFile(self._recv, self._timeout, owns=False)
         writer = WriteFile(self._send, self._timeout, owns=False)
         chosen = set(mode) - {"b"}

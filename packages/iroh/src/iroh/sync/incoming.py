@@ -24,7 +24,7 @@ class Incoming(HandshakeBeside):
     def accept(self, *, timeout: float | None = None) -> Accepting:
         """Answer the handshake, for the ALPNs the endpoint has now.
 
-        Raises ConsumedError when it was decided on before, EndpointClosedError.
+        Raises ConsumedError when it was decided on before, EndpointClosedError. Never waits.
         """
         return Accepting(self._portal, self._portal.wait(timeout, self._aio.accept))
 
@@ -47,27 +47,38 @@ class Incoming(HandshakeBeside):
         )
 
     def refuse(self, *, timeout: float | None = None) -> None:
-        """Turn it down: the dialler's connect fails with CONNECTION_REFUSED."""
+        """Turn it down: the dialler's connect fails with CONNECTION_REFUSED.
+
+        Never waits. Raises ConsumedError when it was decided on before. Nothing happens once the
+        endpoint is closed, which refuses what is undecided.
+        """
         self._portal.wait(timeout, self._aio.refuse)
 
     def retry(self, *, timeout: float | None = None) -> None:
-        """Make the dialler prove its address first. Raises ConsumedError if it already has."""
+        """Make the dialler prove its address first: it comes again, as another Incoming.
+
+        Never waits. Raises ConsumedError if it has proven it already (then this is still to be
+        decided on), or when it was decided on before. Nothing happens once the endpoint is closed.
+        """
         self._portal.wait(timeout, self._aio.retry)
 
     def ignore(self, *, timeout: float | None = None) -> None:
-        """Forget it without an answer: the dialler times out."""
+        """Forget it without an answer: the dialler times out.
+
+        Never waits. Raises ConsumedError when it was decided on before.
+        """
         self._portal.wait(timeout, self._aio.ignore)
 
     def remote_addr(self, *, timeout: float | None = None) -> IncomingAddr:
-        """Return where it comes from."""
+        """Return where it comes from. Never waits."""
         return self._portal.wait(timeout, self._aio.remote_addr)
 
     def local_addr(self, *, timeout: float | None = None) -> IncomingLocalAddr:
-        """Return where it arrived."""
+        """Return where it arrived. Never waits."""
         return self._portal.wait(timeout, self._aio.local_addr)
 
     def remote_addr_validated(self, *, timeout: float | None = None) -> bool:
-        """Say whether the dialler has proven its address by answering a Retry."""
+        """Say whether the dialler has proven its address by answering a Retry. Never waits."""
         return self._portal.wait(timeout, self._aio.remote_addr_validated)
 
 
@@ -123,5 +134,5 @@ class Connecting(HandshakeBeside):
         self._portal.call(self._aio.abandon)
 
     def remote_id(self, *, timeout: float | None = None) -> PublicKey:
-        """Return the EndpointId that is being dialled."""
+        """Return the EndpointId that is being dialled. Never waits."""
         return self._portal.wait(timeout, self._aio.remote_id)

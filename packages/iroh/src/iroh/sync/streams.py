@@ -37,7 +37,7 @@ class SendStream(SendBeside):
         self._portal.wait(timeout, self._aio.write_all, buf)
 
     def finish(self, *, timeout: float | None = None) -> None:
-        """Say that nothing more comes. Returns at once; `stopped` waits for the peer to have all.
+        """Say that nothing more comes. Never waits; `stopped` does, for the peer to have all.
 
         Raises StreamConsumedError when the stream is finished or reset already.
         """
@@ -47,7 +47,8 @@ class SendStream(SendBeside):
         """Abandon the stream: the peer's reads raise StreamResetError(error_code).
 
         Also after `finish`, as long as the peer has not acknowledged everything. Raises
-        StreamConsumedError after that, and when the stream is reset already.
+        StreamConsumedError after that, and when the stream is reset already. Raises
+        InvalidInputError for a code beyond 2**62 - 1. Never waits.
         """
         self._portal.wait(timeout, self._aio.reset, error_code)
 
@@ -63,15 +64,16 @@ class SendStream(SendBeside):
         """Send streams of a higher priority first; all start at 0.
 
         Raises StreamConsumedError when everything is sent and acknowledged, or reset.
+        InvalidInputError: it does not fit 32 bits. Never waits.
         """
         self._portal.wait(timeout, self._aio.set_priority, p)
 
     def priority(self, *, timeout: float | None = None) -> int:
-        """Return the stream's priority."""
+        """Return the stream's priority. Never waits."""
         return self._portal.wait(timeout, self._aio.priority)
 
     def id(self, *, timeout: float | None = None) -> str:
-        """Return the stream's name, like "client bidirectional stream 0"."""
+        """Return the stream's name, like "client bidirectional stream 0". Never waits."""
         return self._portal.wait(timeout, self._aio.id)
 
 
@@ -104,17 +106,21 @@ class RecvStream(RecvBeside):
     def read_to_end(self, size_limit: int, *, timeout: float | None = None) -> bytes:
         """Return everything up to the end of the stream.
 
-        Raises ReadTooLongError beyond `size_limit` bytes, and stops the stream then, and as
-        `read`. Cancelling it loses what was read so far.
+        Raises ReadTooLongError beyond `size_limit` bytes, and stops the stream then;
+        StreamClosedError when the end was read before; and as `read`. Cancelling it loses what was
+        read so far.
         """
         return self._portal.wait(timeout, self._aio.read_to_end, size_limit)
 
     def bytes_read(self, *, timeout: float | None = None) -> int:
-        """Return how many bytes were read so far."""
+        """Return how many bytes were read so far. Never waits."""
         return self._portal.wait(timeout, self._aio.bytes_read)
 
     def stop(self, error_code: int = 0, *, timeout: float | None = None) -> None:
-        """Tell the peer that nothing more will be read. Raises StreamConsumedError at the end."""
+        """Tell the peer that nothing more will be read. Raises StreamConsumedError at the end.
+
+        InvalidInputError: a code beyond 2**62 - 1. Never waits.
+        """
         self._portal.wait(timeout, self._aio.stop, error_code)
 
     def received_reset(self, *, timeout: float | None = None) -> int | None:
@@ -127,5 +133,5 @@ class RecvStream(RecvBeside):
         return self._portal.wait(timeout, self._aio.received_reset)
 
     def id(self, *, timeout: float | None = None) -> str:
-        """Return the stream's name, like "client bidirectional stream 0"."""
+        """Return the stream's name, like "client bidirectional stream 0". Never waits."""
         return self._portal.wait(timeout, self._aio.id)

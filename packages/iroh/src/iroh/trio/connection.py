@@ -71,15 +71,24 @@ class Connection(ConnectionBeside, PathMethods, DatagramMethods):
         return RecvStream(self._portal, await self._portal.wait(self._aio.accept_uni))
 
     def set_max_concurrent_bi_streams(self, count: int) -> None:
-        """Let the peer hold this many bidirectional streams open at once."""
+        """Let the peer hold this many bidirectional streams open at once.
+
+        Raises InvalidInputError beyond 2**60. Harmless after the end.
+        """
         self._portal.call(self._aio.set_max_concurrent_bi_streams, count)
 
     def set_max_concurrent_uni_streams(self, count: int) -> None:
-        """Let the peer hold this many unidirectional streams open at once."""
+        """Let the peer hold this many unidirectional streams open at once.
+
+        Raises InvalidInputError beyond 2**60. Harmless after the end.
+        """
         self._portal.call(self._aio.set_max_concurrent_uni_streams, count)
 
     def set_receive_window(self, count: int) -> None:
-        """Change how many bytes the peer may send ahead of our reading, over all streams."""
+        """Change how many bytes the peer may send ahead of our reading, over all streams.
+
+        Raises InvalidInputError for less than 0 or more than 2**62 - 1. Harmless after the end.
+        """
         self._portal.call(self._aio.set_receive_window, count)
 
     async def closed(self) -> Closed:

@@ -44,13 +44,14 @@ class EndpointState(Front):
         return self._portal.call(self._aio.custom_addrs)
 
     async def remote_addr(self, id: PublicKey) -> EndpointAddr | None:
-        """Return what we know of a peer's addresses, None if nothing."""
+        """Return what we know of a peer's addresses, None if nothing. Never waits."""
         return await self._portal.wait(self._aio.remote_addr, id)
 
     async def remote_info(self, id: PublicKey) -> RemoteInfo | None:
         """Return what we know of a peer's addresses, and which are in use.
 
-        None for a peer that we have not dealt with for a minute, and once we are closed.
+        None for a peer that we have not dealt with for a minute, and once we are closed. Never
+        waits.
         """
         return await self._portal.wait(self._aio.remote_info, id)
 
@@ -80,8 +81,9 @@ class EndpointState(Front):
     async def network_change(self) -> None:
         """Look at the machine's network now, and act on a change.
 
-        Changes are noticed without it where the operating system tells of them (Linux) and within
-        5 s elsewhere; call it when you know better, as mobile applications do.
+        Changes are noticed without it where the operating system tells of them (Linux) and within 5
+        s elsewhere; call it when you know better, as mobile applications do. Never waits. Nothing
+        happens once the endpoint is closed.
         """
         await self._portal.wait(self._aio.network_change)
 

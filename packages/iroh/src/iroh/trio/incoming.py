@@ -24,7 +24,7 @@ class Incoming(HandshakeBeside):
     async def accept(self) -> Accepting:
         """Answer the handshake, for the ALPNs the endpoint has now.
 
-        Raises ConsumedError when it was decided on before, EndpointClosedError.
+        Raises ConsumedError when it was decided on before, EndpointClosedError. Never waits.
         """
         return Accepting(self._portal, await self._portal.wait(self._aio.accept))
 
@@ -46,27 +46,38 @@ class Incoming(HandshakeBeside):
         )
 
     async def refuse(self) -> None:
-        """Turn it down: the dialler's connect fails with CONNECTION_REFUSED."""
+        """Turn it down: the dialler's connect fails with CONNECTION_REFUSED.
+
+        Never waits. Raises ConsumedError when it was decided on before. Nothing happens once the
+        endpoint is closed, which refuses what is undecided.
+        """
         await self._portal.wait(self._aio.refuse)
 
     async def retry(self) -> None:
-        """Make the dialler prove its address first. Raises ConsumedError if it already has."""
+        """Make the dialler prove its address first: it comes again, as another Incoming.
+
+        Never waits. Raises ConsumedError if it has proven it already (then this is still to be
+        decided on), or when it was decided on before. Nothing happens once the endpoint is closed.
+        """
         await self._portal.wait(self._aio.retry)
 
     async def ignore(self) -> None:
-        """Forget it without an answer: the dialler times out."""
+        """Forget it without an answer: the dialler times out.
+
+        Never waits. Raises ConsumedError when it was decided on before.
+        """
         await self._portal.wait(self._aio.ignore)
 
     async def remote_addr(self) -> IncomingAddr:
-        """Return where it comes from."""
+        """Return where it comes from. Never waits."""
         return await self._portal.wait(self._aio.remote_addr)
 
     async def local_addr(self) -> IncomingLocalAddr:
-        """Return where it arrived."""
+        """Return where it arrived. Never waits."""
         return await self._portal.wait(self._aio.local_addr)
 
     async def remote_addr_validated(self) -> bool:
-        """Say whether the dialler has proven its address by answering a Retry."""
+        """Say whether the dialler has proven its address by answering a Retry. Never waits."""
         return await self._portal.wait(self._aio.remote_addr_validated)
 
 
@@ -122,5 +133,5 @@ class Connecting(HandshakeBeside):
         self._portal.call(self._aio.abandon)
 
     async def remote_id(self) -> PublicKey:
-        """Return the EndpointId that is being dialled."""
+        """Return the EndpointId that is being dialled. Never waits."""
         return await self._portal.wait(self._aio.remote_id)

@@ -37,7 +37,7 @@ class SendStream(SendBeside):
         await self._portal.wait(self._aio.write_all, buf)
 
     async def finish(self) -> None:
-        """Say that nothing more comes. Returns at once; `stopped` waits for the peer to have all.
+        """Say that nothing more comes. Never waits; `stopped` does, for the peer to have all.
 
         Raises StreamConsumedError when the stream is finished or reset already.
         """
@@ -47,7 +47,8 @@ class SendStream(SendBeside):
         """Abandon the stream: the peer's reads raise StreamResetError(error_code).
 
         Also after `finish`, as long as the peer has not acknowledged everything. Raises
-        StreamConsumedError after that, and when the stream is reset already.
+        StreamConsumedError after that, and when the stream is reset already. Raises
+        InvalidInputError for a code beyond 2**62 - 1. Never waits.
         """
         await self._portal.wait(self._aio.reset, error_code)
 
@@ -63,15 +64,16 @@ class SendStream(SendBeside):
         """Send streams of a higher priority first; all start at 0.
 
         Raises StreamConsumedError when everything is sent and acknowledged, or reset.
+        InvalidInputError: it does not fit 32 bits. Never waits.
         """
         await self._portal.wait(self._aio.set_priority, p)
 
     async def priority(self) -> int:
-        """Return the stream's priority."""
+        """Return the stream's priority. Never waits."""
         return await self._portal.wait(self._aio.priority)
 
     async def id(self) -> str:
-        """Return the stream's name, like "client bidirectional stream 0"."""
+        """Return the stream's name, like "client bidirectional stream 0". Never waits."""
         return await self._portal.wait(self._aio.id)
 
 
@@ -104,17 +106,21 @@ class RecvStream(RecvBeside):
     async def read_to_end(self, size_limit: int) -> bytes:
         """Return everything up to the end of the stream.
 
-        Raises ReadTooLongError beyond `size_limit` bytes, and stops the stream then, and as
-        `read`. Cancelling it loses what was read so far.
+        Raises ReadTooLongError beyond `size_limit` bytes, and stops the stream then;
+        StreamClosedError when the end was read before; and as `read`. Cancelling it loses what was
+        read so far.
         """
         return await self._portal.wait(self._aio.read_to_end, size_limit)
 
     async def bytes_read(self) -> int:
-        """Return how many bytes were read so far."""
+        """Return how many bytes were read so far. Never waits."""
         return await self._portal.wait(self._aio.bytes_read)
 
     async def stop(self, error_code: int = 0) -> None:
-        """Tell the peer that nothing more will be read. Raises StreamConsumedError at the end."""
+        """Tell the peer that nothing more will be read. Raises StreamConsumedError at the end.
+
+        InvalidInputError: a code beyond 2**62 - 1. Never waits.
+        """
         await self._portal.wait(self._aio.stop, error_code)
 
     async def received_reset(self) -> int | None:
@@ -127,5 +133,5 @@ class RecvStream(RecvBeside):
         return await self._portal.wait(self._aio.received_reset)
 
     async def id(self) -> str:
-        """Return the stream's name, like "client bidirectional stream 0"."""
+        """Return the stream's name, like "client bidirectional stream 0". Never waits."""
         return await self._portal.wait(self._aio.id)

@@ -84,13 +84,19 @@ class Dht:
         return DhtStats() if self._node is None else self._node.stats
 
     async def start(self) -> None:
-        """Bind the socket and join the network. Raises `DhtError`. Idempotent."""
+        """Bind the socket and join the network. Raises `DhtError`. Idempotent.
+
+        Cancelling it leaves it to another call, or to `close`.
+        """
         node, fresh = await self._started()
         if fresh and self._bootstrap:
             await self._run(node.find(node.id, self._now()))
 
     async def get(self, key: bytes, salt: bytes = b"") -> GetResult:
-        """The newest item of a key that is found, verified. Takes a second or so; up to many."""
+        """The newest item of a key that is found, verified. Takes a second or so; up to many.
+
+        Raises `DhtError`. Cancelling it gives it up.
+        """
         node, _ = await self._started()
         return await self._begin_get(node, key, salt)
 
@@ -98,6 +104,8 @@ class Dht:
         """Store an item at the nodes nearest to it, unless there is a newer one.
 
         cas: only where the item stored now has this sequence number, or where there is none.
+
+        Raises `DhtError`. Cancelling it gives it up; some nodes may have it.
         """
         node, _ = await self._started()
         number = self._operation(lambda: node.put(item, self._now(), cas))
@@ -106,7 +114,7 @@ class Dht:
         return result
 
     async def close(self) -> None:
-        """Close the socket; what waits fails. Idempotent."""
+        """Close the socket; what waits fails. Idempotent. Never waits."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

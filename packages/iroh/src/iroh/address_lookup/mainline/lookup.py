@@ -113,7 +113,10 @@ class DhtAddressLookup(AddressLookup):
             raise DhtError("no node of the DHT answers")
 
     async def close(self) -> None:
-        """Stop publishing and close the DHT, if it is our own. Idempotent."""
+        """Stop publishing and close the DHT, if it is our own. Idempotent.
+
+        Cancelling it may leave the DHT open: call it again.
+        """
         self._stop()
         await reap(self._old)
         if self._owns_dht:

@@ -209,7 +209,10 @@ class MdnsAddressLookup(AddressLookup):
         return stream
 
     async def close(self) -> None:
-        """Stop; streams of events end. Idempotent."""
+        """Stop; streams of events end. Idempotent.
+
+        Cancelling it may leave streams open: call it again.
+        """
         if self._task is not None:
             await reap((self._task,))
         for stream in list(self._subscribers):

@@ -170,7 +170,7 @@ class FileShare(ProtocolHandler):
         self._tell = on_event
 
     async def accept(self, conn: Connection) -> None:
-        """Answer the requests of a connection until it ends."""
+        """Answer the requests of a connection until it ends. Cancelling it ends all its streams."""
         peer = conn.remote_id()
         self._tell(ShareEvent("opened", peer))
         room = asyncio.Semaphore(_MAX_STREAMS)

@@ -1,0 +1,145 @@
+"""What docstrings of the public API have to say, looked for where it can be looked for.
+
+    public `async def`           what cancelling does: a word of "cancel", or that it never waits
+    public function or method    each exception its own body raises, by name or by a base's name
+
+    python tools/docstrings.py        lists what is missing
+
+"See `name`" and "as `Class.name`" stand for what that docstring says, of the same class or another
+one. A method that overrides another and has no docstring has the other's.
+"""
+
+import ast
+import builtins
+import importlib
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
+
+MODULES = (
+    "iroh",
+    "iroh.address_lookup",
+    "iroh.net_report",
+    "iroh.presets",
+    "iroh.protocols",
+    "iroh.protocols.files",
+    "iroh.resolver",
+    "iroh.errors",
+    "iroh.sync",
+    "iroh_base",
+    "iroh_dns_server",
+    "iroh_relay.client",
+    "iroh_relay.server",
+)
+"""Whose `__all__` is the public API."""
+
+CANCELLING = re.compile(r"\bcancel|\bnever waits", re.IGNORECASE)
+SEE = re.compile(r"\b(?:See|[Aa]s) `(?:(\w+)\.)?(\w+)`")
+UNSAID = {"NotImplementedError", "AssertionError", "StopAsyncIteration", "TypeError"}
+"""What nobody has to name: an abstract method's, a wrong type's, and the end of an iteration."""
+
+
+class Function(NamedTuple):
+    """A public function: its dotted name, itself, and the class it was found in."""
+
+    name: str
+    itself: Callable[..., Any]
+    owner: type | None
+
+
+def public_functions() -> Iterator[Function]:
+    """All public functions and methods, each once."""
+    seen: set[int] = set()
+    for module in map(importlib.import_module, MODULES):
+        for name in sorted(module.__all__):
+            for found in _functions_of(module, name):
+                if id(found.itself) not in seen and _is_ours(found.itself):
+                    seen.add(id(found.itself))
+                    yield found
+
+
+def _functions_of(module: ModuleType, name: str) -> Iterator[Function]:
+    thing = getattr(module, name)
+    where = f"{module.__name__}.{name}"
+    if inspect.isfunction(thing):
+        yield Function(where, thing, None)
+    elif inspect.isclass(thing):
+        for attribute in dir(thing):
+            found = inspect.getattr_static(thing, attribute)
+            function = getattr(found, "fget", None) or getattr(found, "__func__", found)
+            if inspect.isfunction(function) and not attribute.startswith("_"):
+                yield Function(f"{where}.{attribute}", function, thing)
+
+
+def _is_ours(function: Callable[..., Any]) -> bool:
+    packages = {module.partition(".")[0] for module in MODULES}
+    return function.__module__.partition(".")[0] in packages
+
+
+def lacks_cancellation(function: Function) -> bool:
+    """Whether it can be cancelled and does not say what comes of it."""
+    waits = inspect.iscoroutinefunction(function.itself)
+    return waits and not CANCELLING.search(docstring(function))
+
+
+def unnamed_exceptions(function: Function) -> list[str]:
+    """What its body raises and its docstring names neither itself nor by a base class."""
+    text = docstring(function)
+    return sorted(
+        name
+        for name in _raised(function.itself)
+        if name not in UNSAID and not any(base in text for base in _bases(function, name))
+    )
+
+
+def docstring(function: Function) -> str:
+    """The docstring, and those it refers to."""
+    name = function.name.rpartition(".")[2]
+    getter = function.owner and inspect.getattr_static(function.owner, name)
+    text = inspect.getdoc(getter if isinstance(getter, property) else function.itself) or ""
+    if not text and function.owner is not None:
+        text = inspect.getdoc(getattr(function.owner, name)) or ""
+    for owner, other in SEE.findall(text):
+        seen = _public_class(owner) if owner else function.owner
+        text += inspect.getdoc(getattr(seen, other, None)) or ""
+    return " ".join(text.split())
+
+
+def _public_class(name: str) -> object:
+    modules = map(importlib.import_module, (*MODULES, "iroh_dns_server.store"))
+    return next((getattr(m, name) for m in modules if hasattr(m, name)), None)
+
+
+def _raised(function: Callable[..., Any]) -> set[str]:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise)]
+    calls = [exc.func if isinstance(exc, ast.Call) else exc for exc in raised]
+    return {name.id for name in calls if isinstance(name, ast.Name) and name.id[0].isupper()}
+
+
+def _bases(function: Function, name: str) -> list[str]:
+    found = getattr(sys.modules[function.itself.__module__], name, None)
+    found = found or getattr(builtins, name, None)
+    mro = inspect.getmro(found) if inspect.isclass(found) else ()
+    ends = {"object", "BaseException", "Exception"}
+    return [name, *(base.__name__ for base in mro if base.__name__ not in ends)]
+
+
+def problems() -> list[str]:
+    """All that is missing, a line each."""
+    found = []
+    for function in public_functions():
+        if lacks_cancellation(function):
+            found.append(f"{function.name}: what does cancelling it do?")
+        found += [f"{function.name}: raises {name}" for name in unnamed_exceptions(function)]
+    return found
+
+
+if __name__ == "__main__":
+    lines = problems()
+    print("\n".join(lines))
+    sys.exit(bool(lines))
