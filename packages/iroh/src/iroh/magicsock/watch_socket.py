@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 RETRY = 0.005
 """Seconds until a full buffer is tried again where nobody tells that it has room."""
