@@ -1,12 +1,15 @@
+import argparse
 import asyncio
 import io
 import os
 import signal
+import socket
 
 import pytest
 
 from iroh.cli.console import Console
 from iroh.cli.progress import Progress
+from iroh.cli.recv import SILENCE, _Receiver
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX systems")
 
@@ -20,7 +23,7 @@ async def test_send_once_and_receive(start, tmp_path) -> None:
     recv = await start("recv", "-o", str(tmp_path / "to"), ticket)
     status, out, _ = await recv.end()
     assert status == 0
-    assert out.startswith(f"received {tmp_path}/to/letters: 5 B, ")
+    assert out.startswith(f"received {tmp_path}/to/letters: 1 file, 5 B, ")
     assert (tmp_path / "to" / "letters" / "a.txt").read_text() == "hello"
     assert await send.end() == (0, "", "")
     late = await start("recv", "--timeout", "0.2", "-o", str(tmp_path / "to2"), ticket)
@@ -64,6 +67,51 @@ async def test_interrupted_and_killed_on_either_side_and_gone_on_with(start, tmp
     assert [(await program.end())[0] for program in (recv, send)] == [0, 0]
     assert (goal / "big").read_bytes() == file.read_bytes()
     assert os.listdir(goal) == ["big"]
+
+
+@posix
+async def test_a_sender_that_is_killed_and_back_is_dialled_again(start, tmp_path) -> None:
+    """kill -9 says no good-bye; the same key, at the same address, is dialled until it is there."""
+    file, goal = tmp_path / "big", tmp_path / "to"
+    file.write_bytes(os.urandom(1_000_000) * 120)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    key = ("--secret-file", str(tmp_path / "key"), "--preset", "minimal", "--bind", where)
+    send = await start("--json", "send", *key, str(file), network=False)
+    ticket = (await send.event("sharing"))["ticket"]
+    recv = await start("--json", "recv", "--idle-timeout", "1", "-o", str(goal), ticket)
+    await recv.event("receiving")
+    send.process.kill()
+    await send.process.wait()
+    assert "nothing comes from the peer any more" in (await recv.event("retry"))["message"]
+    send = await start("-q", "send", "--once", *key, str(file), network=False)
+    assert (await recv.event("received"))["bytes"] == 120_000_000
+    assert [(await program.end())[0] for program in (recv, send)] == [0, 0]
+    assert (goal / "big").read_bytes() == file.read_bytes()
+
+
+async def test_silence_is_said_once(monkeypatch) -> None:
+    told: list[str] = []
+    turns = 0
+
+    async def sleep(_seconds: float) -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 3:
+            progress.count += 1
+        if turns == 3 * SILENCE:
+            raise asyncio.CancelledError
+
+    console = Console()
+    monkeypatch.setattr(console, "tell", lambda event, _text, **_facts: told.append(event))
+    progress = Progress(console, "receiving", 0)
+    receiver = _Receiver(None, argparse.Namespace(idle_timeout=10), console, None, progress)
+    receiver._connected = True
+    monkeypatch.setattr("iroh.cli.recv.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await receiver._tell_silence()
+    assert told == ["silent"]
 
 
 @posix

@@ -9,7 +9,7 @@ import pytest
 
 from iroh import ConnectionLostError, StreamError
 from iroh.protocols.files import (
-    FILES_ALPN,
+    BusyError,
     Collection,
     DamagedError,
     Download,
@@ -17,7 +17,6 @@ from iroh.protocols.files import (
     Existing,
     ExistsError,
     FilesError,
-    FileShare,
     FullError,
     Kind,
     collect,
@@ -50,18 +49,6 @@ def contents(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in folder.rglob("*")
     }
-
-
-@pytest.fixture
-def sharing(bind):
-    """Share a collection; gives a connection to it."""
-
-    async def sharing(collection: Collection, on_event=lambda _event: None):
-        server = await bind(protocols={FILES_ALPN: FileShare(collection, on_event)})
-        client = await bind()
-        return await client.connect(server.addr(), FILES_ALPN)
-
-    return sharing
 
 
 async def get(conn, collection: Collection, folder: Path, **settings) -> list[Path]:
@@ -183,7 +170,7 @@ async def test_two_downloads_into_one_folder_do_not_mix(tree, tmp_path) -> None:
     collection = collect([tree])
     with (
         Download(collection.hash, tmp_path),
-        pytest.raises(ExistsError, match="another download is at it"),
+        pytest.raises(BusyError, match="another iroh recv of the same is at it"),
         Download(collection.hash, tmp_path),
     ):
         pass

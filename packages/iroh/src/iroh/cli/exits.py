@@ -120,6 +120,10 @@ def _of_files(error: Exception) -> CliError | None:
     match error:
         case files.ExistsError():
             return CliError(text, "see --overwrite, --rename and --output", LOCAL_FILE)
+        case files.BusyError():
+            return CliError(text, "", LOCAL_FILE)
+        case files.HiddenNameError():
+            return CliError(text, "--hidden says that this is meant", REFUSED)
         case files.FullError():
             return CliError(text, "make room, or choose another disk with --output", LOCAL_FILE)
         case files.DamagedError():

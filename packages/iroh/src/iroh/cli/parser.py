@@ -201,6 +201,11 @@ def _add_recv(commands: Any) -> None:
     existing.add_argument("--overwrite", action="store_true", help="replace what exists already")
     existing.add_argument("--rename", action="store_true", help='or put it at "name (1)"')
     parser.add_argument(
+        "--hidden",
+        action="store_true",
+        help="take files whose names begin with a dot: shells and other programs heed some",
+    )
+    parser.add_argument(
         "--retry",
         type=options.count,
         default=5,

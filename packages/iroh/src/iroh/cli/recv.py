@@ -6,9 +6,12 @@ either case it goes on where it stopped.
 
 import argparse
 import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
 
 from iroh.cli import exits
-from iroh.cli.console import Console, count_text, size_text
+from iroh.cli.console import Console, count_text, one_line, size_text
 from iroh.cli.progress import Progress
 from iroh.cli.setup import FIRST_PAUSE, LONGEST_PAUSE, bound, dial
 from iroh.endpoint import Endpoint
@@ -28,7 +31,11 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         existing = Existing.OVERWRITE if options.overwrite else Existing.RENAME
     progress = Progress(console, "receiving", 0)
     download = Download(
-        options.ticket.hash, options.output, existing=existing, progress=progress.add
+        options.ticket.hash,
+        options.output,
+        existing=existing,
+        hidden=options.hidden,
+        progress=progress.add,
     )
     try:
         with download:
@@ -42,6 +49,17 @@ async def run(options: argparse.Namespace, console: Console) -> int:
     finally:
         progress.end()
     return exits.DONE
+
+
+async def _to_its_end(work: Coroutine[Any, Any, list[Path]]) -> list[Path]:
+    """Wait for what takes but a moment, also when we are cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    while True:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.done():
+                raise
 
 
 class _Receiver:
@@ -60,6 +78,7 @@ class _Receiver:
         self._console = console
         self._download = download
         self._progress = progress
+        self._connected = False
 
     async def run(self) -> None:
         """Get it, dialling again when the connection is lost after there was one."""
@@ -82,7 +101,12 @@ class _Receiver:
                 hopeless = told.status == exits.REFUSED or not self._download.entries
                 if hopeless or failures > self._options.retry:
                     raise
-                self._console.tell("retry", f"{told.message}; again in {pause:g} s", after=pause)
+                self._console.tell(
+                    "retry",
+                    f"{told.message}; again in {pause:g} s",
+                    message=told.message,
+                    after=pause,
+                )
             else:
                 return
             finally:
@@ -97,7 +121,7 @@ class _Receiver:
             await asyncio.sleep(1)
             quiet = quiet + 1 if self._progress.count == seen else 0
             seen = self._progress.count
-            if quiet == SILENCE and self._download.entries:
+            if quiet == SILENCE and self._connected:
                 self._progress.end()
                 wait = f"waiting until {self._options.idle_timeout:g} s, then dialling again"
                 text = f"nothing from the sender for {SILENCE} s; {wait}"
@@ -110,16 +134,22 @@ class _Receiver:
             if not download.entries:
                 await download.prepare(conn)
                 self._begin()
-            await download.run(conn)
-            placed = await asyncio.to_thread(download.finish)
+            self._connected = True
+            try:
+                await download.run(conn)
+            finally:
+                self._connected = False
+            placed = await _to_its_end(asyncio.to_thread(download.finish))
             conn.close(0, b"done")
         rate = self._progress.rate()
         self._progress.end()
-        names = ", ".join(map(str, placed[:5])) + (", ..." if len(placed) > 5 else "")
+        names = ", ".join(one_line(str(path)) for path in placed[:5])
+        names += ", ..." if len(placed) > 5 else ""
+        files = count_text(_count(download), "file")
         size = size_text(download.size)
         self._console.result(
             "received",
-            f"received {names}: {size}, {size_text(rate)}/s, checksums right",
+            f"received {names}: {files}, {size}, {size_text(rate)}/s, checksums right",
             paths=[str(path) for path in placed],
             bytes=download.size,
             resumed=download.found,
@@ -132,10 +162,17 @@ class _Receiver:
         if download.found:
             found = size_text(download.found)
             self._console.tell("resumed", f"{found} are here already", bytes=download.found)
-        files = sum(entry.kind is not Kind.FOLDER for entry in download.entries)
+        names = ", ".join(map(one_line, download.names[:5]))
+        names += ", ..." if len(download.names) > 5 else ""
+        what = f"{count_text(_count(download), 'file')}, {size_text(download.size)}"
         self._console.tell(
             "receiving",
-            f"receiving {count_text(files, 'file')}, {size_text(download.size)}",
+            f"receiving {names}: {what}",
+            files=_count(download),
             bytes=download.size,
             names=download.names,
         )
+
+
+def _count(download: Download) -> int:
+    return sum(entry.kind is not Kind.FOLDER for entry in download.entries)

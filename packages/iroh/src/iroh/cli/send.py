@@ -5,12 +5,13 @@ import asyncio
 from dataclasses import dataclass
 
 from iroh.cli import exits
-from iroh.cli.console import Console, count_text, size_text
+from iroh.cli.console import Console, count_text, one_line, size_text
 from iroh.cli.progress import Progress
 from iroh.cli.setup import bound, serving, wait_online
 from iroh.protocols.files import (
     FILES_ALPN,
     Collection,
+    FilesError,
     FileShare,
     FileTicket,
     ShareEvent,
@@ -44,16 +45,32 @@ async def run(options: argparse.Namespace, console: Console) -> int:
 
 
 async def _collect(options: argparse.Namespace, console: Console) -> Collection:
+    if "-" in options.paths:
+        raise exits.CliError(
+            "- is no file",
+            "send standard input through a pipe: `iroh listen`, `iroh connect`",
+            exits.USAGE,
+        )
+    stopped = False
+
+    def count(size: int) -> None:
+        if stopped:
+            raise InterruptedError  # a thread is not cancelled otherwise
+        progress.add(size)
+
     def work() -> Collection:
-        return collect(options.paths, follow_links=options.follow_links, progress=progress.add)
+        return collect(options.paths, follow_links=options.follow_links, progress=count)
 
     progress = Progress(console, "reading", 0)
     try:
         collection = await asyncio.to_thread(work)
+    except FilesError as error:  # what is ours is meant, nothing of a peer's
+        raise exits.CliError(str(error), "", exits.LOCAL_FILE) from None
     finally:
+        stopped = True
         progress.end()
     for path, why in collection.skipped:
-        console.warn(f"left out: {path}: {why}", path=str(path), why=why)
+        console.warn(f"left out: {one_line(str(path))}: {why}", path=str(path), why=why)
     if not collection.entries:
         raise exits.CliError("nothing to send", "", exits.LOCAL_FILE)
     return collection
@@ -78,6 +95,8 @@ class _Listener:
             self.progress.count = 0
             self.progress.begin()
             self.console.tell("opened", f"sending to {peer}", peer=peer)
+        elif event.kind == "unreadable":
+            self.console.warn(f"cannot send the rest to {peer}: {event.why}", peer=peer)
         elif event.kind == "done":
             self.console.tell("done", f"{peer} has all of it", peer=peer)
             self.complete.set()

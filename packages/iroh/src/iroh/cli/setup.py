@@ -201,7 +201,8 @@ async def dial(
             told = exits.in_words(error)
             if told.status not in (exits.NOT_REACHED, exits.FAILED):
                 raise told from None
-            console.tell("retry", f"{told.message}; again in {pause:g} s", after=pause)
+            text = f"{told.message}; again in {pause:g} s"
+            console.tell("retry", text, message=told.message, after=pause)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
 

@@ -3,6 +3,7 @@
     wire.py      the messages, the table of contents, tickets, which paths are taken
     share.py     the sending side: what is on the disk, and the handler that serves it
     download.py  the receiving side: what is there already, what came, what it becomes
+    folder.py    what that does to the disk
 
 The receiver asks and the sender answers, on streams of one connection:
 
@@ -16,19 +17,28 @@ The hash in the ticket is that of the table of contents, which holds every file'
 ticket knows what has to come, and nobody without it gets anything.
 """
 
-from iroh.protocols.files.download import DamagedError, Download, Existing, ExistsError, FullError
+from iroh.protocols.files.download import (
+    DamagedError,
+    Download,
+    Existing,
+    ExistsError,
+    FullError,
+)
+from iroh.protocols.files.folder import BusyError
 from iroh.protocols.files.share import Collection, FileShare, ShareEvent, collect
 from iroh.protocols.files.wire import (
     FILES_ALPN,
     Entry,
     FilesError,
     FileTicket,
+    HiddenNameError,
     Kind,
     UnsafePathError,
 )
 
 __all__ = [
     "FILES_ALPN",
+    "BusyError",
     "Collection",
     "DamagedError",
     "Download",
@@ -39,6 +49,7 @@ __all__ = [
     "FileTicket",
     "FilesError",
     "FullError",
+    "HiddenNameError",
     "Kind",
     "ShareEvent",
     "UnsafePathError",

@@ -2,19 +2,23 @@
 
     DEST/.iroh-<hash>/data/...      what has come, by its path; a file that is short is gone on with
     DEST/.iroh-<hash>/lock          held while a download is at it
+    DEST/.iroh-<hash>/placing       there while things get their names: name -> where, in JSON
     DEST/NAME                       appears when all is there and every checksum is right
 
 Whatever ends the program in between, the same command goes on where it stopped: what is there is
 hashed again, and only what is missing is asked for. No path of the peer's can lead out of the
-folder, since `check_path` has seen it and nothing in the folder is a link.
+folder, since `check_path` has seen it and nothing in the folder is a link: the folder is ours
+alone, and what is in it and should not be is removed.
 """
 
 import asyncio
 import contextlib
 import enum
 import hashlib
+import json
 import os
 import shutil
+import stat
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,12 +27,15 @@ from typing import IO, Any
 
 from iroh.connection import Connection
 from iroh.errors import FinishedEarlyError, StreamResetError
+from iroh.protocols.files.folder import free_name, locked, make_folder, remove
 from iroh.protocols.files.wire import (
     MAX_CONTENTS,
+    PART_PREFIX,
     Code,
     Entry,
     FilesError,
     Kind,
+    check_names,
     contents_hash,
     decode_contents,
     encode_request,
@@ -44,7 +51,7 @@ class DamagedError(FilesError):
 
 
 class ExistsError(FilesError):
-    """The destination exists already, or another download is at it."""
+    """The destination exists already."""
 
 
 class FullError(FilesError):
@@ -86,6 +93,8 @@ class _File:
 class Download:
     """One collection on its way into a folder. Use it as a context manager: it holds a lock.
 
+    hidden: whether files may appear whose names begin with a dot; HiddenNameError otherwise.
+
     `prepare` once, `run` again and again, on another connection each time, until it returns, then
     `finish`. `progress` is called with bytes that are here: found by `prepare`, come in `run`.
     """
@@ -96,6 +105,7 @@ class Download:
         folder: str | os.PathLike[str],
         *,
         existing: Existing = Existing.REFUSE,
+        hidden: bool = False,
         progress: Callable[[int], None] = lambda _bytes: None,
     ) -> None:
         self.hash = hash
@@ -103,12 +113,14 @@ class Download:
         self.found: int = 0
         """Bytes that an earlier run had left."""
         self._folder = Path(folder)
-        self._part = self._folder / f".iroh-{hash.hex()[:32]}"
+        self._part = self._folder / f"{PART_PREFIX}{hash.hex()[:32]}"
         self._data = self._part / "data"
         self._existing = existing
+        self._hidden = hidden
         self._progress = progress
         self._missing: list[_File] = []
         self._lock: IO[bytes] | None = None
+        self._cancelled = False
 
     @property
     def size(self) -> int:
@@ -122,23 +134,23 @@ class Download:
 
     def __enter__(self) -> "Download":
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._part.mkdir(mode=0o700, exist_ok=True)
-        if self._part.is_symlink():
-            raise ExistsError(f"{self._part} is a link")
-        self._lock = _locked(self._part)
+        self._lock = locked(self._part)
         return self
 
     def __exit__(self, *_exc: object) -> None:
         assert self._lock is not None
-        self._lock.close()
+        if os.name == "nt":  # which removes no file that is open
+            self._lock.close()
         with contextlib.suppress(OSError):  # it is kept while there is something to go on with
             if not (self._data.exists() and any(self._data.iterdir())):
                 shutil.rmtree(self._part)
+        self._lock.close()
 
     async def prepare(self, conn: Connection) -> None:
         """Get the table of contents, and look at what is here already.
 
-        Raises ExistsError, FullError, FilesError, StreamError, OSError. Cancel it as you like.
+        Raises ExistsError, FullError, FilesError, StreamError, OSError. Cancel it as you like: a
+        thread that hashes stops soon.
         """
         send, recv = await conn.open_bi()
         await send.write_all(encode_request(self.hash, None))
@@ -149,22 +161,41 @@ class Download:
             raise _reset(error) from None
         if contents_hash(contents) != self.hash:
             raise DamagedError("the table of contents is not the one of the ticket")
-        self.entries = decode_contents(contents)
-        await asyncio.to_thread(self._look)
+        self._cancelled = False
+        await self._in_thread(lambda: self._look(contents))
 
-    def _look(self) -> None:
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        """Do it in a thread, which is told when this is cancelled, and waited for."""
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._cancelled = True
+            await asyncio.wait((task,))
+            task.exception()
+            raise
+
+    def _look(self, contents: bytes) -> None:
+        entries = decode_contents(contents)
+        folding = (self._part / "LOCK").exists()  # what was made is "lock"
+        check_names((entry.path for entry in entries), hidden=self._hidden, folding=folding)
+        self.entries, self._missing, self.found = entries, [], 0
+        if self._placing():
+            self.found = self.size
+            self._progress(self.size)
+            return
         if self._existing is Existing.REFUSE:
             for name in self.names:
                 if os.path.lexists(self._folder / name):
                     raise ExistsError(f"{self._folder / name} exists already")
-        self._data.mkdir(exist_ok=True)
-        for index, entry in enumerate(self.entries):
-            place = self._data / entry.path
+        make_folder(self._data)
+        for entry in sorted(self.entries, key=lambda entry: entry.path):
             if entry.kind is Kind.FOLDER:
-                place.mkdir(parents=True, exist_ok=True)
+                make_folder(self._data / entry.path)
+        for index, entry in enumerate(self.entries):
+            if entry.kind is Kind.FOLDER:
                 continue
-            place.parent.mkdir(parents=True, exist_ok=True)
-            file = _File(index, entry, place)
+            file = _File(index, entry, self._data / entry.path)
             self._take_over(file)
             if file.have < entry.size or not file.place.exists():
                 self._missing.append(file)
@@ -176,20 +207,25 @@ class Download:
     def _take_over(self, file: _File) -> None:
         """Hash what an earlier run has left of a file, and use it unless it is wrong."""
         try:
-            with file.place.open("rb", buffering=0) as there:
-                too_long = os.fstat(there.fileno()).st_size > file.entry.size
-                while not too_long and (block := there.read(_BLOCK)):
-                    file.digest.update(block)
-                    file.have += len(block)
+            status = file.place.lstat()
         except FileNotFoundError:
             return
-        whole = file.have == file.entry.size
-        if too_long or (whole and file.digest.digest() != file.entry.hash):
+        if not stat.S_ISREG(status.st_mode) or status.st_size > file.entry.size:
+            remove(file.place)
+            return
+        with file.place.open("rb", buffering=0) as there:
+            while block := there.read(_BLOCK):
+                if self._cancelled:
+                    raise InterruptedError
+                file.digest.update(block)
+                file.have += len(block)
+                self._progress(len(block))
+        if file.have == file.entry.size and file.digest.digest() != file.entry.hash:
+            self._progress(-file.have)
             file.restart()
-            file.place.unlink()
+            remove(file.place)
             return
         self.found += file.have
-        self._progress(file.have)
 
     async def run(self, conn: Connection) -> None:
         """Get what is missing. Raises DamagedError, FilesError, StreamError, OSError.
@@ -223,30 +259,73 @@ class Download:
                 self._progress(-sink.lost)
 
     def finish(self) -> list[Path]:
-        """Let everything appear in the folder; returns where. Raises ExistsError, OSError."""
-        for entry in self.entries:
-            if entry.kind is Kind.EXECUTABLE and os.name == "posix":
-                place = self._data / entry.path
-                mode = place.stat().st_mode
-                place.chmod(mode | (mode & 0o444) >> 2)  # executable by whoever can read it
-        placed = [self._place(name) for name in self.names]
-        shutil.rmtree(self._data)
-        return placed
+        """Let everything appear in the folder; returns where. Raises ExistsError, OSError.
 
-    def _place(self, name: str) -> Path:
-        goal, old = self._folder / name, self._part / "old"
+        A run that is killed in between is ended by the next one, without another look.
+        """
+        goals = self._placing()
+        if not goals:
+            for entry in self.entries:
+                if entry.kind is Kind.EXECUTABLE and os.name == "posix":
+                    place = self._data / entry.path
+                    mode = place.stat().st_mode
+                    place.chmod(mode | (mode & 0o444) >> 2)  # executable by whoever can read it
+            goals = self._choose()
+            draft = self._note.with_suffix(".new")
+            draft.write_text(json.dumps({name: goal.name for name, goal in goals.items()}))
+            draft.replace(self._note)
+        for name in goals:
+            if os.path.lexists(self._data / name):
+                goals[name] = self._place(name, goals[name])
+        shutil.rmtree(self._data)
+        self._note.unlink()
+        return list(goals.values())
+
+    @property
+    def _note(self) -> Path:
+        return self._part / "placing"
+
+    def _placing(self) -> dict[str, Path]:
+        """Where everything goes, if an earlier run was at it and all is there; else nothing."""
+        try:
+            noted = json.loads(self._note.read_bytes())
+            goals = {name: self._folder / noted[name] for name in self.names}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+        there = all(
+            os.path.lexists(self._data / name) or os.path.lexists(goal)
+            for name, goal in goals.items()
+        )
+        if there:
+            return goals
+        self._note.unlink()  # what had got its name was taken away meanwhile
+        return {}
+
+    def _choose(self) -> dict[str, Path]:
+        """Choose where everything goes. Raises ExistsError before anything is moved."""
+        goals: dict[str, Path] = {}
+        for name in self.names:
+            goal = self._folder / name
+            if os.path.lexists(goal) or goal in goals.values():
+                if self._existing is Existing.REFUSE:
+                    raise ExistsError(f"{goal} exists already")
+                if self._existing is Existing.RENAME:
+                    goal = free_name(goal, goals.values())
+            goals[name] = goal
+        return goals
+
+    def _place(self, name: str, goal: Path) -> Path:
+        old = self._part / "old"
         if os.path.lexists(goal):
             if self._existing is Existing.REFUSE:
                 raise ExistsError(f"{goal} exists already")
             if self._existing is Existing.RENAME:
-                goal = _free_name(goal)
+                goal = free_name(goal)
             else:
+                remove(old)
                 os.rename(goal, old)
         os.rename(self._data / name, goal)
-        if old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old)
-        else:
-            old.unlink(missing_ok=True)
+        remove(old)
         return goal
 
 
@@ -326,26 +405,3 @@ def _reset(error: StreamResetError) -> FilesError:
         case Code.CHANGED:
             return FilesError("a file was changed at the sender meanwhile")
     return FilesError(f"the peer refuses: code {error.code}")
-
-
-def _free_name(path: Path) -> Path:
-    """The first of "name (1).ext", "name (2).ext" that does not exist."""
-    number = 1
-    while os.path.lexists(goal := path.with_name(f"{path.stem} ({number}){path.suffix}")):
-        number += 1
-    return goal
-
-
-def _locked(part: Path) -> IO[bytes]:
-    """Open a file that is held alone as long as it is open. Raises ExistsError."""
-    file = (part / "lock").open("wb")
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        pass  # Windows: a file that is open cannot be renamed there, which has to do
-    except OSError:
-        file.close()
-        raise ExistsError(f"another download is at it: {part}") from None
-    return file

@@ -11,12 +11,15 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from iroh.connection import Connection
 from iroh.errors import ConnectionLostError, StreamError
 from iroh.protocols.files.wire import (
     MAX_CONTENTS,
+    MAX_ENTRIES,
+    PART_PREFIX,
     Code,
     Entry,
     FilesError,
@@ -80,8 +83,14 @@ def collect(
     found: dict[str, tuple[Kind, Path, Identity]] = {}
     skipped: list[tuple[Path, str]] = []
     for given in paths:
+        mode = Path(given).stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # /dev/stdin leads to no path at all
+            skipped.append((Path(given), "neither file nor folder"))
+            continue
         path = Path(given).resolve(strict=True)
         name = check_path(path.name)
+        if name.startswith(PART_PREFIX):
+            raise UnsafePathError(f"{name!r} is the name of a download that is not whole")
         if name in found:
             raise FilesError(f"two of what is sent are called {name!r}")
         for relative, place, status in _walk(name, path, follow_links, skipped):
@@ -94,7 +103,7 @@ def collect(
         result.entries.append(Entry(kind, relative, size, digest))
         result.places.append((place, identity))
     result.contents = encode_contents(result.entries)
-    if len(result.contents) > MAX_CONTENTS:
+    if len(result.contents) > MAX_CONTENTS or len(result.entries) > MAX_ENTRIES:
         raise FilesError("these are too many files for one ticket: pack them first")
     result.hash = contents_hash(result.contents)
     return result
@@ -135,13 +144,21 @@ def _walk(
             skipped.append((place, "a symbolic link" if link else "neither file nor folder"))
 
 
+def _open(place: Path) -> FileIO:
+    """Open a file. Raises OSError; a pipe that has taken its place does not hold us up."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    return FileIO(os.open(place, flags), "rb")
+
+
 def _hash(place: Path, identity: Identity, progress: Callable[[int], None]) -> bytes:
-    digest = hashlib.sha256()
-    with place.open("rb", buffering=0) as file:
-        while block := file.read(_BLOCK):
+    digest, size = hashlib.sha256(), 0
+    with _open(place) as file:
+        # Files of /proc have contents, and a size of 0; one that grows need not be read to its end.
+        while size <= identity[2] and (block := file.read(_BLOCK)):
             digest.update(block)
+            size += len(block)
             progress(len(block))
-        if _identity(os.fstat(file.fileno())) != identity:
+        if size != identity[2] or _identity(os.fstat(file.fileno())) != identity:
             raise FilesError(f"{place} is being changed: send it when it is finished")
     return digest.digest()
 
@@ -151,11 +168,16 @@ def _hash(place: Path, identity: Identity, progress: Callable[[int], None]) -> b
 
 @dataclass(frozen=True, slots=True)
 class ShareEvent:
-    """What happens to a share: kind is "opened", "sent" (bytes more) or "done", "ended" (early)."""
+    """What happens to a share.
+
+    kind is "opened", "sent" (bytes more), "unreadable" (why: a file was changed, for one), "done",
+    or "ended" (early).
+    """
 
     kind: str
     peer: PublicKey
     bytes: int = 0
+    why: str = ""
 
 
 class FileShare(ProtocolHandler):
@@ -202,8 +224,9 @@ class FileShare(ProtocolHandler):
             code = Code.MALFORMED  # too long; or the peer is gone, and nobody hears of it
         except FilesError:
             code = Code.MALFORMED
-        except OSError:
+        except OSError as error:
             code = Code.CHANGED
+            self._tell(ShareEvent("unreadable", peer, why=str(error)))
         with contextlib.suppress(IrohError):
             await (send.finish() if code is None else send.reset(code))
 
@@ -238,7 +261,7 @@ def _blocks(wanted: list[tuple[Path, Identity, int]]) -> Generator[bytes, None, 
     parts: list[bytes] = []
     size = 0
     for place, identity, offset in wanted:
-        with place.open("rb", buffering=0) as file:
+        with _open(place) as file:
             if _identity(os.fstat(file.fileno())) != identity:
                 raise OSError(f"{place} was changed")
             file.seek(offset)

@@ -1,6 +1,6 @@
 """The messages, the table of contents, tickets, and which paths are taken. No I/O.
 
-    contents   count | entry*                     in postcard, entries ascending by path
+    contents   count | entry*                     in postcard, ascending by path, each folder named
     entry      kind | path | [size | sha256 32]   folders have no size and no hash
     kind       0 folder   1 file   2 executable file
     path       UTF-8, its parts joined by "/"
@@ -17,6 +17,8 @@ Numbers are varints. SHA-256 because every Python has it in hardware speed; BLAK
 import enum
 import hashlib
 import os
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -29,12 +31,16 @@ __all__ = [
     "FILES_ALPN",
     "HASH_SIZE",
     "MAX_CONTENTS",
+    "MAX_ENTRIES",
+    "PART_PREFIX",
     "Code",
     "Entry",
     "FileTicket",
     "FilesError",
+    "HiddenNameError",
     "Kind",
     "UnsafePathError",
+    "check_names",
     "check_path",
     "contents_hash",
     "decode_contents",
@@ -48,6 +54,10 @@ FILES_ALPN = b"iroh-python/files/1"
 HASH_SIZE = 32
 MAX_CONTENTS = 64 * 1024 * 1024
 """Bytes of a table of contents that a receiver takes: some hundred thousand files."""
+MAX_ENTRIES = 1_000_000
+"""Entries that a receiver takes: each costs it some 400 bytes of memory, and an inode."""
+PART_PREFIX = ".iroh-"
+"""How the names of folders begin in which downloads are kept until they are whole."""
 MAX_PATH = 4096  # bytes, as PATH_MAX on Linux
 MAX_PART = 255  # bytes of one name, as NAME_MAX on Linux
 _TICKET = "files"
@@ -59,6 +69,10 @@ class FilesError(IrohError):
 
 class UnsafePathError(FilesError, ValueError):
     """A path that must not be created here."""
+
+
+class HiddenNameError(UnsafePathError):
+    """What is sent would be hidden; it has to be allowed."""
 
 
 class Code(enum.IntEnum):
@@ -108,11 +122,31 @@ def check_path(path: str, *, windows: bool = os.name == "nt") -> str:
             raise UnsafePathError(f"{path!r} leads elsewhere")
         if len(part.encode()) > MAX_PART:
             raise UnsafePathError(f"the name {part[:40]!r}... is too long")
-        if "\\" in part or any(ord(char) < 32 or ord(char) == 127 for char in part):
+        if "\\" in part or any(ord(char) < 32 or 127 <= ord(char) < 160 for char in part):
             raise UnsafePathError(f"{path!r} has characters that no file name should have")
         if windows:
             _check_windows(path, part)
     return path
+
+
+def check_names(paths: Iterable[str], *, hidden: bool, folding: bool) -> None:
+    """Raise UnsafePathError for names that would do something behind the receiver's back.
+
+    hidden: whether what appears may begin with a dot: `.profile` is run by shells. folding: whether
+    the disk takes names for the same that differ in case or in Unicode's normal form.
+    """
+    seen: dict[str, str] = {}
+    for path in paths:
+        top = path.partition("/")[0]
+        if top.startswith(PART_PREFIX):
+            raise UnsafePathError(f"{top!r} is the name of a download that is not whole")
+        if top.startswith(".") and not hidden:
+            raise HiddenNameError(f"{top!r} would be hidden")
+        if folding:
+            folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+            if seen.setdefault(folded, path) != path:
+                other = seen[folded]
+                raise UnsafePathError(f"{other!r} and {path!r} are the same name on this disk")
 
 
 def _check_windows(path: str, part: str) -> None:
@@ -149,7 +183,10 @@ def decode_contents(data: bytes) -> list[Entry]:
     reader = Reader(data)
     try:
         # The count may be a lie: nothing is reserved for it, and the data runs out first.
-        entries = [_decode_entry(reader) for _ in range(reader.varint())]
+        count = reader.varint()
+        if count > MAX_ENTRIES:
+            raise FilesError(f"the table of contents names {count} files: that is too many")
+        entries = [_decode_entry(reader) for _ in range(count)]
     except (PostcardError, UnicodeDecodeError) as error:
         raise FilesError(f"the table of contents is malformed: {error}") from None
     _check_tree(entries)
@@ -168,16 +205,19 @@ def _decode_entry(reader: Reader) -> Entry:
 
 
 def _check_tree(entries: list[Entry]) -> None:
-    """Raise FilesError unless each path is once there, and nothing lies inside of a file."""
+    """Raise FilesError unless each path is once there, in a folder that is there, too."""
     kinds = {entry.path: entry.kind for entry in entries}
     if len(kinds) != len(entries):
         raise FilesError("the table of contents names a path twice")
     for path in kinds:
         parent = path.rpartition("/")[0]
-        while parent:
-            if kinds.get(parent, Kind.FOLDER) is not Kind.FOLDER:
-                raise UnsafePathError(f"{path!r} lies inside of a file")
-            parent = parent.rpartition("/")[0]
+        if not parent:
+            continue
+        # So that a short table does not stand for a million folders, "a/a/a/...".
+        if kinds.get(parent) is None:
+            raise FilesError(f"{path!r} lies in a folder that is not named")
+        if kinds[parent] is not Kind.FOLDER:
+            raise UnsafePathError(f"{path!r} lies inside of a file")
 
 
 # -- requests ----------------------------------------------------------------------------------
