@@ -170,7 +170,7 @@ async def test_updates_come_when_something_that_shows_has_changed() -> None:
     engine.add(1)
     assert [path.id for path in await anext(updates)] == ["0", "1"]
     step = asyncio.ensure_future(anext(updates))
-    engine.inbox.take([pe.PathClosed(7, None, None)])
+    engine.inbox.take([pe.PathClosed(7, None)])
     await asyncio.sleep(0)
     assert not step.done()
     engine.drop(0)

@@ -112,7 +112,7 @@ async def test_path_changes_are_counted_until_the_end(inbox) -> None:
         pe.PathSilent(1, 2),
         pe.PathStatusChanged(1, False),
         pe.PathAbandoned(1, "further", pe.AbandonReason.PEER, 0),
-        pe.PathClosed(1, "further", None),
+        pe.PathClosed(1, "further"),
     ]
     inbox.take(events)
     assert told[1:] == events, "those that change no path, too"

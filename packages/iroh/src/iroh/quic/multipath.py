@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 from iroh.quic.ack_frequency import AckFrequencyControl
 from iroh.quic.address_tokens import TokenGiver
 from iroh.quic.config import AckFrequencyConfig
-from iroh.quic.datagrams import Address
+from iroh.quic.datagrams import Datagrams
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.events import Event
 from iroh.quic.frames import (
@@ -55,6 +55,7 @@ from iroh.quic.paths import PathOwner, PathTable
 from iroh.quic.probes import Probe, Prober
 from iroh.quic.remote_cids import RemoteCids
 from iroh.quic.sent import Part
+from iroh_base import SocketAddr
 
 
 class Multipath:
@@ -91,7 +92,7 @@ class Multipath:
             *(self.paths, self.choice, self.remote_cids, self.observed, self.local_cids, rng)
         )
         self.nat: NatTraversal | None = None
-        self._usable: Callable[[Any], bool] | None = None
+        self._usable: Callable[[SocketAddr], bool] | None = None
         self._rng = rng
         self._initial_rtt = initial_rtt
 
@@ -108,7 +109,7 @@ class Multipath:
         self,
         local_limit: int,
         remote_limit: int,
-        usable: Callable[[Any], bool] | None = None,
+        usable: Callable[[SocketAddr], bool] | None = None,
     ) -> NatTraversal:
         """Switch NAT traversal on: both sides sent the parameter, and multipath is on.
 
@@ -128,7 +129,7 @@ class Multipath:
         self.migration.nat_traversal = True
         return self.nat
 
-    def set_usable(self, usable: Callable[[Any], bool]) -> None:
+    def set_usable(self, usable: Callable[[SocketAddr], bool]) -> None:
         """Say which of the peer's candidates may be probed, before NAT traversal is on or after."""
         self._usable = usable
         if self.nat is not None:
@@ -136,22 +137,18 @@ class Multipath:
 
     # -- receiving -----------------------------------------------------------------------------
 
-    def handle(
-        self, frame: Frame, path: Path, remote: Address, local: Address | None, now: float
-    ) -> bool:
-        """Take a frame of a packet of `path` that came from `remote` to `local`.
+    def handle(self, frame: Frame, path: Path, datagrams: Datagrams, now: float) -> bool:
+        """Take a frame of a packet of `path` that came in `datagrams`.
 
         False when the frame is none of ours. Raises PeerError.
         """
         handler = self._HANDLERS.get(type(frame))
         if handler is None:
             return False
-        handler(self, frame, path, remote, local, now)
+        handler(self, frame, path, datagrams, now)
         return True
 
-    def _on_new_cid(
-        self, frame: NewConnectionId, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
+    def _on_new_cid(self, frame: NewConnectionId, _: Path, _batch: Datagrams, now: float) -> None:
         kind = frame.TYPES[frame.path_id is not None]
         if frame.path_id is not None:
             self.ids.check(frame.path_id, kind)
@@ -163,48 +160,32 @@ class Multipath:
             self.remote_cids.advance(0)  # only the later ids of a client have reset tokens (noq)
         self._open_traversed(now)
 
-    def _on_retire_cid(
-        self, frame: RetireConnectionId, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
+    def _on_retire_cid(self, frame: RetireConnectionId, *_: object) -> None:
         self.local_cids.on_retire(frame)
 
-    def _on_challenge(
-        self, frame: PathChallenge, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
-        path.on_challenge(frame.data, remote, local)
+    def _on_challenge(self, frame: PathChallenge, path: Path, batch: Datagrams, _: float) -> None:
+        path.on_challenge(frame.data, batch.remote, batch.local, len(batch.data) // len(batch))
 
-    def _on_response(
-        self, frame: PathResponse, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
-        if self.nat is not None and self.nat.on_response(frame.data, remote, local):
+    def _on_response(self, frame: PathResponse, _: Path, batch: Datagrams, now: float) -> None:
+        if self.nat is not None and self.nat.on_response(frame.data, batch.remote, batch.local):
             self._open_traversed(now)
         else:
             self.paths.on_response(frame.data, now)
 
-    def _on_abandon(
-        self, frame: PathAbandon, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
+    def _on_abandon(self, frame: PathAbandon, _: Path, _batch: Datagrams, now: float) -> None:
         self.paths.on_abandon(frame, now)
 
-    def _on_status(
-        self, frame: PathStatus, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
+    def _on_status(self, frame: PathStatus, *_: object) -> None:
         self.statuses.on_status(frame)
 
-    def _on_max_path_id(
-        self, frame: MaxPathId, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
+    def _on_max_path_id(self, frame: MaxPathId, _: Path, _batch: Datagrams, now: float) -> None:
         self.ids.on_max_path_id(frame)
         self._open_traversed(now)
 
-    def _on_paths_blocked(
-        self, frame: PathsBlocked, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
+    def _on_paths_blocked(self, frame: PathsBlocked, *_: object) -> None:
         self.ids.on_paths_blocked(frame)
 
-    def _on_cids_blocked(
-        self, frame: PathCidsBlocked, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
+    def _on_cids_blocked(self, frame: PathCidsBlocked, *_: object) -> None:
         kind = frame.TYPES[0]
         self.ids.check(frame.path_id, kind)
         next_seq = self.local_cids.next_seq(frame.path_id)
@@ -213,18 +194,11 @@ class Multipath:
         if next_seq is not None:
             self.local_cids.open(frame.path_id)
 
-    def _on_observed(
-        self, frame: ObservedAddress, path: Path, remote: Address, local: Any, now: float
-    ) -> None:
-        self.observed.on_frame(frame, path, remote)
+    def _on_observed(self, frame: ObservedAddress, path: Path, batch: Datagrams, _: float) -> None:
+        self.observed.on_frame(frame, path, batch.remote)
 
     def _on_nat(
-        self,
-        frame: AddAddress | RemoveAddress | ReachOut,
-        path: Path,
-        remote: Address,
-        local: Any,
-        now: float,
+        self, frame: AddAddress | RemoveAddress | ReachOut, _: Path, _batch: Datagrams, now: float
     ) -> None:
         nat = self.nat
         if nat is None:

@@ -29,7 +29,7 @@ from iroh.quic.pacing import Pacer
 from iroh.quic.packet import HANDSHAKE as HANDSHAKE_PACKET
 from iroh.quic.packet import LongHeader
 from iroh.quic.params import TransportParameters
-from iroh.quic.path import Path
+from iroh.quic.path import Path, Totals
 from iroh.quic.path_choice import PathChoice
 from iroh.quic.path_recovery import PathRecovery
 from iroh.quic.paths import PathTable
@@ -49,19 +49,6 @@ MAX_EARLY = 16
 """Batches of 1-RTT datagrams kept that overtook the end of the handshake."""
 MAX_EARLY_BYTES = 32_768
 """And their bytes: more than a peer's first window of 12000 (RFC 9002 section 7.2)."""
-
-
-class Totals:
-    """Counters of a path."""
-
-    __slots__ = (
-        *("lost_bytes", "lost_packets"),
-        *("rx_bytes", "rx_datagrams", "tx_bytes", "tx_datagrams"),
-    )
-
-    def __init__(self) -> None:
-        self.tx_datagrams = self.tx_bytes = self.rx_datagrams = self.rx_bytes = 0
-        self.lost_packets = self.lost_bytes = 0
 
 
 class Parts:
@@ -126,6 +113,7 @@ class Parts:
         self.last_received = self.last_ping = self.idle_restart = now
         self._early: deque[tuple[int, Datagrams]] = deque()
         self._gone = Totals()
+        self._lost_packets = self._lost_bytes = 0  # on paths that are gone
         self.mp: Multipath = Multipath(
             *(is_client, Keeper(self), source_cid, dest_cid, reset_tokens, rng),
             *(config.initial_rtt, config.ack_frequency),
@@ -230,8 +218,8 @@ class Parts:
             udp_tx_bytes=sum(t.tx_bytes for t in everything),
             udp_rx_datagrams=sum(t.rx_datagrams for t in everything),
             udp_rx_bytes=sum(t.rx_bytes for t in everything),
-            lost_packets=self._gone.lost_packets + sum(r.lost_packets for r in lost),
-            lost_bytes=self._gone.lost_bytes + sum(r.lost_bytes for r in lost),
+            lost_packets=self._lost_packets + sum(r.lost_packets for r in lost),
+            lost_bytes=self._lost_bytes + sum(r.lost_bytes for r in lost),
         )
 
     def keep_totals(self, path: Path) -> None:
@@ -241,8 +229,8 @@ class Parts:
         gone.tx_bytes += t.tx_bytes
         gone.rx_datagrams += t.rx_datagrams
         gone.rx_bytes += t.rx_bytes
-        gone.lost_packets += shared.lost_packets
-        gone.lost_bytes += shared.lost_bytes
+        self._lost_packets += shared.lost_packets
+        self._lost_bytes += shared.lost_bytes
 
     def take_apart(self) -> None:
         """Nobody holds the connection any more: let go of the parts, which hold each other.
@@ -276,7 +264,7 @@ class Keeper:
 
     def path_pto(self, path: Path) -> float:
         """The path's probe timeout, seconds."""
-        return float(path.recovery.path.rtt.timeout)
+        return path.recovery.path.rtt.timeout
 
     def path_created(self, path: Path, sibling: Path | None) -> None:
         """Give a new path its packet-number space, congestion window, pacer, MTU."""

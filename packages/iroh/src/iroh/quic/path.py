@@ -1,11 +1,13 @@
 """One path of a connection: a path id, a packet-number space, and the addresses it runs over."""
 
-from typing import Any
-
+from iroh.quic.acks import AckTracker
 from iroh.quic.challenges import NEVER, Challenges, Responses
 from iroh.quic.datagrams import Address
+from iroh.quic.mtud import MtuDiscovery
+from iroh.quic.pacing import Pacer
 from iroh.quic.path_events import AbandonReason
 from iroh.quic.path_state import ABANDONING, DISCARDED, OPENING, STATES
+from iroh.quic.recovery import Recovery
 from iroh_base import SocketAddr
 
 IDLE_TIMEOUT = 15.0
@@ -18,26 +20,37 @@ AMPLIFICATION = 3
 """Bytes a server sends to an unproven address per byte received (RFC 9000 section 8)."""
 
 
+class Totals:
+    """Counters of a path, or of all that are gone; what was lost is counted in its recovery."""
+
+    __slots__ = ("rx_bytes", "rx_datagrams", "tx_bytes", "tx_datagrams")
+
+    def __init__(self) -> None:
+        self.tx_datagrams: int = 0
+        self.tx_bytes: int = 0
+        self.rx_datagrams: int = 0
+        self.rx_bytes: int = 0
+
+
 class Previous:
     """The proven address that a path migrated away from, while the new one is unproven.
 
     cid: the peer's connection id that was used there; a challenge goes there once, with it, so
         that a peer which did not migrate at all shows up (RFC 9000 section 9.3.3).
-    kept: a free slot for the connection, to restore the path's recovery.
     """
 
-    __slots__ = ("challenge_due", "cid", "kept", "local", "remote")
+    __slots__ = ("challenge_due", "cid", "local", "remote")
 
     def __init__(self, remote: Address, local: Address | None, cid: bytes | None) -> None:
         self.remote: Address = remote
         self.local: Address | None = local
         self.cid: bytes | None = cid
         self.challenge_due: bool = cid is not None
-        self.kept: Any = None
 
 
 class Path:
-    """A path. The first block of attributes is ours, the second the connection's, to set freely.
+    """A path. The first block of attributes is ours, the second its owner's, who sets all of it in
+    `PathOwner.path_created`, before anybody else sees the path.
 
     remote, local: the 4-tuple; local is None while unknown.
     state: see path_state. established: the peer answered us once; never taken back.
@@ -51,9 +64,8 @@ class Path:
     idle_timeout, keep_alive: seconds, None for never.
     report_due, observed: see observed.py.
 
-    recovery: loss recovery and RTT of the path's packets (path_recovery.PathRecovery or so).
-    acks: acks.AckTracker. mtud: mtud.MtuDiscovery. pacer: pacing.Pacer.
-    stats: totals; travels in PathClosed. extra: anything else.
+    recovery: of its 1-RTT packets; `recovery.path` has RTT and congestion window.
+    mtud: that of `recovery.path`.
     """
 
     __slots__ = (
@@ -67,7 +79,6 @@ class Path:
         "challenges",
         "drain_deadline",
         "established",
-        "extra",
         "generation",
         "idle_deadline",
         "idle_reset",
@@ -94,6 +105,11 @@ class Path:
         "validated",
         "wants_ping",
     )
+    recovery: Recovery
+    acks: AckTracker
+    mtud: MtuDiscovery
+    pacer: Pacer
+    stats: Totals
 
     def __init__(self, path_id: int, remote: Address, local: Address | None, limited: bool) -> None:
         self.path_id: int = path_id
@@ -126,12 +142,6 @@ class Path:
         self.keep_alive_deadline: float = NEVER
         self.migration_deadline: float = NEVER
         self.drain_deadline: float = NEVER
-        self.recovery: Any = None
-        self.acks: Any = None
-        self.mtud: Any = None
-        self.pacer: Any = None
-        self.stats: Any = None
-        self.extra: Any = None
 
     def is_live(self) -> bool:
         """Say whether the path is neither abandoned nor forgotten."""
@@ -165,7 +175,7 @@ class Path:
         return local is None or self.local is None or local == self.local
 
     def on_challenge(
-        self, data: bytes, remote: Address, local: Address | None, nbytes: int = PADDED
+        self, data: bytes, remote: Address, local: Address | None, nbytes: int
     ) -> None:
         """Owe a PATH_RESPONSE to where a PATH_CHALLENGE in a packet of this path came from.
 

@@ -59,11 +59,10 @@ class PathAbandoned(Event):
 
 @dataclass(frozen=True, slots=True)
 class PathClosed(Event):
-    """The last trace of an abandoned path is gone. stats: its final totals, `Path.stats`."""
+    """The last trace of an abandoned path is gone."""
 
     path_id: int
     remote: Address
-    stats: object
 
 
 @dataclass(frozen=True, slots=True)

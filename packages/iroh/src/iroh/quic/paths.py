@@ -354,7 +354,7 @@ class PathTable:
         del self._paths[path.path_id]
         self.known = tuple(other for other in self.known if other is not path)
         self._owner.path_discarded(path)
-        self.events.append(PathClosed(path.path_id, path.remote, path.stats))
+        self.events.append(PathClosed(path.path_id, path.remote))
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -148,7 +148,7 @@ class Receiver:
         level.acks.received(pn, pn, eliciting, now, ecn)
         p.last_received = now
         for frame in frames:
-            self._handlers.handle(frame, level, None, now)
+            self._handlers.on_level(frame, level, now)
             if p.is_over:
                 return
 

@@ -219,7 +219,7 @@ class Transmitter(LongSender):
         count = min(room // mtu, build.MAX_RUN, MAX_BATCH_BYTES // mtu)
         if p.keys is None or count < 2:
             return False
-        ecn = bool(path.recovery.path.ecn)
+        ecn = path.recovery.path.ecn
         way = (p.keys, path.recovery, path.path_id, cid)
         if half is None:
             payloads = p.datagrams.take_run(count, mtu - build.short_overhead(cid))

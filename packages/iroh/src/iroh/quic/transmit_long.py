@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from iroh.quic import build
 from iroh.quic import packet as pk
 from iroh.quic import stage as st
+from iroh.quic.acks import AckTracker
 from iroh.quic.datagrams import Datagrams
 from iroh.quic.frames import HANDSHAKE, INITIAL, Ack, Crypto, Datagram, Ping
 from iroh.quic.levels import Level
@@ -136,13 +137,13 @@ class LongSender:
         if window <= 0 or not path.can_send(path.mtud.mtu):
             return 0
         if self._p.stage == st.HANDSHAKING:
-            return int(window)  # no RTT to pace by: a first window may be a burst (RFC 9002 7.7)
+            return window  # no RTT to pace by: a first window may be a burst (RFC 9002 7.7)
         mtu = path.mtud.mtu
         paced = path.pacer.available(now, shared.congestion.window, shared.rtt.smoothed, mtu)
         if paced < mtu <= window:
             self.next_send = path.pacer.next(now)
             return 0
-        return int(min(window, paced))
+        return min(window, paced)
 
     def _fill(
         self, packet: build.Packet, control: list[tuple[bytes, Any, Any]], short: int = 0
@@ -164,7 +165,9 @@ class LongSender:
                 break
             packet.add_stream(half, half.stream_id, *piece)
 
-    def _add_ack(self, packet: build.Packet, acks: Any, path_id: int | None, now: float) -> None:
+    def _add_ack(
+        self, packet: build.Packet, acks: AckTracker, path_id: int | None, now: float
+    ) -> None:
         """Add what is to be acknowledged, in the form that the connection speaks."""
         told = acks.take(now)
         if told is None:
@@ -174,7 +177,7 @@ class LongSender:
         if path_id is not None and not p.paths.ids.enabled:
             path_id = None
         exponent = 3 if path_id is not None or p.keys is not None else 0
-        part = acks
+        part: AckTracker | None = acks
         encoded = Ack(ranges, delay >> exponent, path_id, ecn).encode()
         while len(encoded) > packet.room and len(ranges) > 1:  # the 3x limit leaves little room
             ranges = ranges[: len(ranges) // 2]

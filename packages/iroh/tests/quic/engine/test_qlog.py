@@ -210,7 +210,7 @@ def test_paths():
     }
     log.on_events([PathAbandoned(3, "opaque", AbandonReason.TIMED_OUT, 0x3E76)])
     assert last(got)["data"] == {"reason": "timed out", "code": 0x3E76}
-    log.on_events([PathClosed(3, remote, None)])
+    log.on_events([PathClosed(3, remote)])
     assert last(got)["name"] == "iroh:path_closed"
 
 

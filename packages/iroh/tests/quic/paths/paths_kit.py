@@ -9,6 +9,7 @@ import random
 
 import pytest
 
+from iroh.quic.datagrams import Datagrams
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.frames import ONE_RTT, decode_payload
 from iroh.quic.multipath import Multipath
@@ -34,6 +35,11 @@ def tokens_of(cids):
     return [token_of(cid) for cid in cids]
 
 
+def over(remote, local=None, size=1200):
+    """What a packet came in."""
+    return Datagrams(remote, bytes(size), local=local)
+
+
 class Owner:
     """Counts what the paths tell their connection."""
 
@@ -51,7 +57,6 @@ class Owner:
     def path_created(self, path, sibling):
         self.created.append(path.path_id)
         self.siblings[path.path_id] = sibling
-        path.stats = f"stats of {path.path_id}"
 
     def path_answered(self, path, rtt):
         self.answered.append((path.path_id, rtt))
@@ -180,7 +185,7 @@ class End:
         mp.paths.admit(path, now)
         frames = packet.frames()
         for frame in frames:
-            mp.handle(frame, path, packet.source, local, now)
+            mp.handle(frame, path, over(packet.source, local, packet.size), now)
         probing = all(frame.PROBING for frame in frames)
         mp.migration.on_packet(path, packet.source, local, probing, is_largest, now)
         mp.timers.on_received(path, packet.source, packet.size, now)
@@ -264,6 +269,6 @@ def violation(end, frame, path_id=0):
     """Expect that a frame is a violation of the protocol, blamed on its type."""
     path = end.mp.paths.get(path_id)
     with pytest.raises(PeerError) as error:
-        end.mp.handle(frame, path, path.remote, None, 0.0)
+        end.mp.handle(frame, path, over(path.remote), 0.0)
     assert error.value.code == PROTOCOL_VIOLATION
     assert error.value.frame_type in type(frame).TYPES

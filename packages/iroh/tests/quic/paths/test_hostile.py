@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paths_kit import CLIENT, CLIENT_2, MAX_PATH_ID, SERVER, World, token_of
+from paths_kit import CLIENT, CLIENT_2, MAX_PATH_ID, SERVER, World, over, token_of
 
 from iroh.quic.errors import (
     CONNECTION_ID_LIMIT_ERROR,
@@ -41,7 +41,7 @@ def world():
 def tell(end, *frames, remote=CLIENT, now=0.0):
     path = end.mp.paths.get(0)
     for frame in frames:
-        end.mp.handle(frame, path, remote, None, now)
+        end.mp.handle(frame, path, over(remote), now)
 
 
 def cid(number):
@@ -201,7 +201,7 @@ def test_any_frames_raise_nothing_but_peer_errors(at_server, nat, max_path_id, s
             continue
         end.mp.paths.admit(path, now)
         try:
-            assert end.mp.handle(frame, path, remote, None, now)
+            assert end.mp.handle(frame, path, over(remote), now)
             end.mp.migration.on_packet(path, remote, None, frame.PROBING, True, now)
             end.mp.timers.on_received(path, remote, 50, now)
             end.mp.handle_timeout(now)

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from paths_kit import CLIENT, CLIENT_2, SERVER, SERVER_2, World, rng_of
+from paths_kit import CLIENT, CLIENT_2, SERVER, SERVER_2, World, over, rng_of
 
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.frames import AddAddress, PathChallenge, PathResponse, ReachOut, RemoveAddress
@@ -190,7 +190,7 @@ def test_frames_without_the_extension(frame):
     world = World(nat=False)
     for end in (world.client, world.server):
         path = end.mp.paths.get(0)
-        error = violation(lambda mp=end.mp, path=path: mp.handle(frame, path, A, None, 0.0))
+        error = violation(lambda mp=end.mp, path=path: mp.handle(frame, path, over(A), 0.0))
         assert error.frame_type in type(frame).TYPES
 
 
@@ -371,11 +371,11 @@ def test_a_hole_is_punched():
     assert path.remote == SERVER_2
     assert not path.available  # Backup, until magicsock selects it
     assert PathEstablished(1, SERVER_2) in world.client.events()
-    # Probes are small, their answers are not; nobody migrated for them.
+    # Probes are small, and so are their answers: they may go to somebody who never asked.
     probes = [p for p in world.client.sent if p.target == SERVER_2 and p.payload[0] == 0x1A]
     assert probes[0].size < 100
     answer = next(p for p in world.server.sent if p.payload[0] == 0x1B)
-    assert answer.size == 1200
+    assert answer.size <= 3 * probes[0].size
     assert world.server.mp.paths.get(0).remote == CLIENT
 
 
@@ -383,21 +383,21 @@ def test_the_answer_of_the_client_carries_a_challenge_of_its_own():
     world = World()
     world.settle()
     path = world.client.mp.paths.get(0)
-    world.client.mp.handle(PathChallenge(b"12345678"), path, SERVER_2, CLIENT, 0.0)
+    world.client.mp.handle(PathChallenge(b"12345678"), path, over(SERVER_2, CLIENT), 0.0)
     (probe,) = world.client.mp.take_probes(0.0)
     response, challenge = (frame for frame, _ in probe.frames)
     assert response == PathResponse(b"12345678")
     assert (probe.remote, probe.pad, probe.on_path) == (SERVER_2, True, False)
-    world.client.mp.handle(PathResponse(challenge.data), path, SERVER_2, CLIENT, 0.0)
+    world.client.mp.handle(PathResponse(challenge.data), path, over(SERVER_2, CLIENT), 0.0)
     assert [p.remote for p in world.client.mp.paths] == [SERVER, SERVER_2]
     # At a proven address there is nothing left to find out.
     path = world.client.mp.paths.get(1)
     path.validated = True
     path.local = None
-    world.client.mp.handle(PathChallenge(b"12345678"), path, SERVER, CLIENT, 0.0)
+    world.client.mp.handle(PathChallenge(b"12345678"), path, over(SERVER, CLIENT), 0.0)
     world.client.mp.take_probes(0.0)
     world.client.mp.handle(
-        PathChallenge(b"12345678"), world.client.mp.paths.get(0), SERVER_2, CLIENT, 0.0
+        PathChallenge(b"12345678"), world.client.mp.paths.get(0), over(SERVER_2, CLIENT), 0.0
     )
     (probe,) = world.client.mp.take_probes(0.0)
     assert len(probe.frames) == 1

@@ -1,7 +1,7 @@
 """OBSERVED_ADDRESS: who reports to whom, when, and what counts."""
 
 import pytest
-from paths_kit import CLIENT, CLIENT_2, SERVER, SERVER_2, World
+from paths_kit import CLIENT, CLIENT_2, SERVER, SERVER_2, World, over
 
 from iroh.quic.errors import PROTOCOL_VIOLATION, PeerError
 from iroh.quic.frames import ObservedAddress
@@ -58,7 +58,7 @@ def test_only_the_latest_report_counts():
     assert observed.latest(path) is None
 
     def report(number, addr, remote=SERVER):
-        world.client.mp.handle(ObservedAddress(number, addr), path, remote, None, 0.0)
+        world.client.mp.handle(ObservedAddress(number, addr), path, over(remote), 0.0)
         return world.client.events()
 
     assert report(3, A) == [ObservedAddressChanged(0, A)]
@@ -75,5 +75,5 @@ def test_a_report_that_was_not_negotiated():
     path = world.client.mp.paths.get(0)
     for addr, kind in ((A, 0x9F81A6), (B, 0x9F81A7)):
         with pytest.raises(PeerError) as error:
-            world.client.mp.handle(ObservedAddress(0, addr), path, SERVER, None, 0.0)
+            world.client.mp.handle(ObservedAddress(0, addr), path, over(SERVER), 0.0)
         assert (error.value.code, error.value.frame_type) == (PROTOCOL_VIOLATION, kind)
