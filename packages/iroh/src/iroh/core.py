@@ -64,7 +64,8 @@ class EndpointCore:
         from iroh.quic.engine import new_endpoint  # late: bind_endpoint has imported it
 
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
-        self.machine = machine = config.machine or Machine()
+        machine = config.machine or Machine()
+        self.machine: Machine = machine
         self.secret_key: SecretKey = config.secret_key or SecretKey.generate(machine.random_bytes)
         self.id: PublicKey = self.secret_key.public()
         self.alpns: tuple[bytes, ...] = config.alpns

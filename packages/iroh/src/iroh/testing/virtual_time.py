@@ -82,20 +82,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             done.set_exception(error)
         return done
 
-    def _no_network(self, *_args: Any, **_settings: Any) -> NoReturn:
-        raise VirtualTimeError(
-            "there are no sockets, pipes or processes in virtual time: use what iroh.testing "
-            "simulates, or run this on a common event loop"
-        )
-
-    create_connection = create_server = create_datagram_endpoint = _no_network
-    create_unix_connection = create_unix_server = connect_accepted_socket = _no_network
-    add_reader = add_writer = _no_network  # type: ignore[assignment]
-    getaddrinfo = getnameinfo = _no_network
-    sock_recv = sock_sendall = sock_connect = sock_accept = _no_network
-    subprocess_exec = subprocess_shell = _no_network
-    connect_read_pipe = connect_write_pipe = _no_network
-
     def _who_waits(self) -> str:
         """Say where each task of the program waits, iroh's own left out."""
         lines = [
@@ -104,6 +90,23 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
             if not task.get_name().startswith(OURS)
         ]
         return ":" * bool(lines) + "".join(lines)
+
+
+def _no_network(*_args: Any, **_settings: Any) -> NoReturn:
+    raise VirtualTimeError(
+        "there are no sockets, pipes or processes in virtual time: use what iroh.testing "
+        "simulates, or run this on a common event loop"
+    )
+
+
+for _name in (
+    *("create_connection", "create_server", "create_datagram_endpoint"),
+    *("create_unix_connection", "create_unix_server", "connect_accepted_socket"),
+    *("add_reader", "add_writer", "getaddrinfo", "getnameinfo"),
+    *("sock_recv", "sock_sendall", "sock_connect", "sock_accept"),
+    *("subprocess_exec", "subprocess_shell", "connect_read_pipe", "connect_write_pipe"),
+):
+    setattr(VirtualTimeLoop, _name, _no_network)
 
 
 def _place(task: "asyncio.Task[Any]") -> str:

@@ -49,8 +49,8 @@ class SimulatedHost(Machine):
 
     def __init__(self, network: SimulatedNetwork, nat: Nat) -> None:
         self.network = network
-        self.nat = nat
-        self.ip = nat.new_ip()
+        self.nat: Nat = nat
+        self.ip: str = nat.new_ip()
         self._rng = random.Random(network.rng.random())
         self._udp: _Udp | None = None
         self._on_event: Callable[[], None] | None = None
@@ -195,7 +195,7 @@ class _Udp:
         metrics: SocketMetrics,
         port: int | None,
     ) -> None:
-        self.port = port or 0
+        self.port: int = port or 0
         self._host, self._deliver, self._metrics = host, deliver, metrics
         self._bound = [] if port is None else [SocketAddr("0.0.0.0", port)]
 

@@ -54,11 +54,11 @@ class SimulatedNetwork:
     """
 
     def __init__(self, *, seed: int = 0, relays: int = 1) -> None:
-        self.rng = random.Random(seed)
+        self.rng: random.Random = random.Random(seed)
         self.fates: Counter[str] = Counter()
         self.heard: Counter[SocketAddr] = Counter()
         self.relays: list[SimulatedRelay] = []
-        self.directory = Directory(self)
+        self.directory: Directory = Directory(self)
         self._nats: dict[str, Nat] = {}
         self._hosts: dict[str, SimulatedHost] = {}
         self._endpoints: dict[PublicKey, tuple[Endpoint, SimulatedHost]] = {}

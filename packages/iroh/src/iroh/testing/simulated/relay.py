@@ -50,12 +50,14 @@ class SimulatedRelay:
         access: AccessControl | None = None,
         config: RelayServerConfig | None = None,
     ) -> None:
-        self.url = RelayUrl(url)
+        self.url: RelayUrl = RelayUrl(url)
         self.qad = qad
         """Where it tells endpoints their address."""
-        self.line = Line()
-        self.is_up = True
-        self.service = RelayService(config, access, jitter=lambda: 1 + 4 * rng.random())
+        self.line: Line = Line()
+        self.is_up: bool = True
+        self.service: RelayService = RelayService(
+            config, access, jitter=lambda: 1 + 4 * rng.random()
+        )
         self._rng = rng
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -95,8 +97,8 @@ class _Wire:
     """What both ends of a connection have in common."""
 
     def __init__(self, host: SimulatedHost, relay: SimulatedRelay, rng: random.Random) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.local_ip = host.ip
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.local_ip: str = host.ip
         self._host, self._rng = host, rng
         self._lines = host.line, relay.line
 
@@ -124,7 +126,7 @@ class _End:
         self._arrived: deque[bytes] = deque()
         self._readable, self._room = asyncio.Event(), asyncio.Event()
         self._unread = 0
-        self.is_closed = False
+        self.is_closed: bool = False
         """Whether nothing more may be sent."""
         self._at_end = False
 
@@ -210,7 +212,7 @@ class _End:
 class ClientEnd(_End):
     """A RelayStream."""
 
-    version = ProtocolVersion.V2
+    version: ProtocolVersion = ProtocolVersion.V2
 
     @property
     def local_ip(self) -> str | None:
