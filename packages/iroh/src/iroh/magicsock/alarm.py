@@ -1,7 +1,7 @@
 """One thing to do at one time: a timer that is set, moved forward and cancelled."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Handle(Protocol):
@@ -17,7 +17,7 @@ class Clock(Protocol):
     def time(self) -> float:
         """Return the time, seconds."""
 
-    def call_at(self, when: float, callback: Callable[[], Any]) -> Handle:
+    def call_at(self, when: float, callback: Callable[[], object]) -> Handle:
         """Call back at that time."""
 
 

@@ -16,9 +16,9 @@ per-remote actor loses datagrams when its inbox is full).
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from iroh.magicsock import why
 from iroh.magicsock.alarm import Alarm
@@ -31,6 +31,9 @@ from iroh.quic import events as ev
 from iroh.quic import path_events as pe
 from iroh.quic.path import Path
 from iroh_base import PublicKey, RelayUrl, TransportAddr
+
+if TYPE_CHECKING:
+    from iroh.net_report.report import Report
 
 __all__ = ["Lookup", "RemoteMap", "RemoteState", "Source"]
 
@@ -174,7 +177,9 @@ class RemoteState:
 
     # -- why it is not direct --------------------------------------------------------------------
 
-    def why_not_direct(self, connection: RemoteConnection, udp: bool, report: Any) -> str | None:
+    def why_not_direct(
+        self, connection: RemoteConnection, udp: bool, report: "Report | None"
+    ) -> str | None:
         """Say in words why a connection is relayed; None when it is not. See why.py."""
         return why.why_not_direct(why.gather(self, connection, udp, report))
 
@@ -210,7 +215,7 @@ class RemoteMap:
         self._ending: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count()
 
-    def __iter__(self) -> "Any":
+    def __iter__(self) -> Iterator[RemoteState]:
         return iter([*self._held.values()])
 
     def hold(self, endpoint_id: PublicKey) -> RemoteState:

@@ -24,12 +24,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from iroh.magicsock.alarm import Alarm, Clock
+from iroh.magicsock.inbox import Inbox
 from iroh.magicsock.remote_addrs import RemoteAddrs
 from iroh.magicsock.selector import PathCandidate, PathSelectionContext, PathSelector, Way
 from iroh.metrics import SocketMetrics
+from iroh.quic.api import Connection
 from iroh.quic.datagrams import Address
 from iroh.quic.path_commands import PathCommands, PathView
 from iroh.quic.path_errors import PathBlocked, PathError
@@ -37,6 +39,7 @@ from iroh_base import CustomAddr, PublicKey, RelayUrl, SocketAddr, TransportAddr
 
 if TYPE_CHECKING:
     from iroh.magicsock.direct_addrs import DirectAddresses
+    from iroh.magicsock.remote import RemoteState
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -57,8 +60,8 @@ MAX_CONSIDERED = 32
 class Driver(Protocol):
     """What is needed of a ConnectionDriver."""
 
-    connection: Any
-    inbox: Any
+    connection: Connection
+    inbox: Inbox
 
     def schedule(self) -> None:
         """Send soon what a command left to send."""
@@ -69,7 +72,7 @@ class Surroundings:
     """What the remotes of one socket share.
 
     path_address: what QUIC calls an address of an endpoint. transport_addr: the way back.
-    explain: why a connection of a remote (a RemoteState) is not direct.
+    explain: why a connection of a remote is not direct.
     reaches: whether we have a transport for a custom address.
     """
 
@@ -79,7 +82,9 @@ class Surroundings:
     selector: PathSelector
     path_address: Callable[[PublicKey, TransportAddr], Address]
     transport_addr: Callable[[Address], TransportAddr | None]
-    explain: Callable[[Any, "RemoteConnection"], str | None] = lambda _remote, _connection: None
+    explain: Callable[["RemoteState", "RemoteConnection"], str | None] = (
+        lambda _remote, _connection: None
+    )
     reaches: Callable[[CustomAddr], bool] = lambda _addr: False
 
 
@@ -113,7 +118,7 @@ class RemoteConnection:
     @property
     def commands(self) -> PathCommands | None:
         """The engine's commands, once both sides agreed on multipath."""
-        commands: PathCommands | None = self.driver.connection.path_commands
+        commands = self.driver.connection.path_commands
         return commands if commands is not None and commands.is_multipath else None
 
     @property
@@ -384,7 +389,7 @@ class RemotePaths:
             self.open(connection, addr)
 
     def open(
-        self, connection: RemoteConnection, addr: TransportAddr, local: Any | None = None
+        self, connection: RemoteConnection, addr: TransportAddr, local: Address | None = None
     ) -> None:
         """Open a path to an address, unless there is one or we are the server."""
         commands, around = connection.commands, self.around

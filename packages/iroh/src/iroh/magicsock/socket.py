@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from iroh.ca_tls import CaTlsConfig
 from iroh.machine import Machine
@@ -46,6 +47,9 @@ from iroh_base import (
     TransportAddr,
 )
 from iroh_relay.relay_map import RelayMap
+
+if TYPE_CHECKING:
+    from iroh.net_report.report import Report
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -96,7 +100,7 @@ class MagicSock:
         self.direct.set_local(self.ip.direct_addresses())
         self.on_addr_changed: Callable[[], None] = lambda: None
         """Told when our direct addresses changed: to publish them."""
-        self.report: Callable[[], object | None] = lambda: None
+        self.report: Callable[[], Report | None] = lambda: None
         """Gives the last net report, if there is one."""
         around = Surroundings(
             clock=loop,

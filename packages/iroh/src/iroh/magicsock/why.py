@@ -16,6 +16,7 @@ from iroh_base import SocketAddr
 if TYPE_CHECKING:
     from iroh.magicsock.remote import RemoteState
     from iroh.magicsock.remote_paths import RemoteConnection
+    from iroh.net_report.report import Report
 
 MANY_PORTS = 2
 """Ports of one public address in the peer's list that hint at a NAT which gives each another."""
@@ -51,15 +52,15 @@ class Facts:
 
 
 def gather(
-    remote: "RemoteState", connection: "RemoteConnection", has_udp: bool, report: object | None
+    remote: "RemoteState", connection: "RemoteConnection", has_udp: bool, report: "Report | None"
 ) -> Facts:
     """Collect the facts. report: the last net report, or None."""
     commands = connection.commands
     traverses = commands is not None and commands.is_nat_traversing
     direct = remote.around.direct
     varies = direct.mapping_varies_v4
-    if varies is None:
-        varies = getattr(report, "mapping_varies_by_dest_ipv4", None)
+    if varies is None and report is not None:
+        varies = report.mapping_varies_by_dest_ipv4
     public = [direct.global_v4, direct.global_v6]
     return Facts(
         relayed=connection.is_relayed,
@@ -68,8 +69,8 @@ def gather(
         nat_traversal=traverses,
         own=tuple(direct.get()),
         peers=tuple(commands.peer_candidates()) if commands is not None and traverses else (),
-        reported=bool(getattr(report, "udp_probed", False)),
-        udp_works=bool(getattr(report, "udp_v4", False) or getattr(report, "udp_v6", False)),
+        reported=report is not None and report.udp_probed,
+        udp_works=report is not None and (report.udp_v4 or report.udp_v6),
         public=any(public) or any(map(_is_public, direct.get())),
         varies=varies,
         punches=connection.is_client,

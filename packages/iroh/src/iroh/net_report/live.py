@@ -10,7 +10,7 @@ import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from iroh.ca_tls import CaTlsConfig
 from iroh.magicsock.host import EngineDriver
@@ -21,6 +21,9 @@ from iroh_relay.relay_map import DEFAULT_RELAY_QUIC_PORT, RelayConfig
 
 from .report import Probe
 from .run import PROBE_TIMEOUT, ProbeFailed
+
+if TYPE_CHECKING:
+    from .qad import QadConnection
 
 __all__ = ["LiveProbes"]
 
@@ -60,7 +63,7 @@ class LiveProbes:
             await self._home_first()
             await import_late("iroh.quic.tls.web", _QAD_MODULE)
 
-    async def qad(self, relay: RelayConfig, probe: Probe) -> Any:
+    async def qad(self, relay: RelayConfig, probe: Probe) -> "QadConnection":
         """Connect to a relay's address discovery. Raises ProbeFailed; cancelling leaves nothing."""
         return await self._guard(self._qad(relay, probe))
 
@@ -85,7 +88,7 @@ class LiveProbes:
             logger.exception("a probe failed by a bug")
             raise ProbeFailed(repr(error)) from error
 
-    async def _qad(self, relay: RelayConfig, probe: Probe) -> Any:
+    async def _qad(self, relay: RelayConfig, probe: Probe) -> "QadConnection":
         url = RelayUrl(relay.url)
         ip = await self._resolve(url.hostname, probe)
         from iroh.net_report.qad import QadConnection

@@ -23,6 +23,7 @@ from iroh.quic.frames import Crypto, HandshakeDone, ImmediateAck, Ping
 from iroh.quic.keys import TAG_LENGTH
 from iroh.quic.path import AMPLIFICATION
 from iroh.quic.probes import Probe
+from iroh.quic.sent import Part
 from iroh.quic.streams.send import SendHalf
 from iroh.quic.transmit_long import MIN_DATAGRAM, LongSender
 
@@ -250,10 +251,10 @@ class Transmitter(LongSender):
             or p.establish.done_pending
         )
 
-    def _take_control(self, room: int, now: float) -> list[tuple[bytes, Any, Any]]:
+    def _take_control(self, room: int, now: float) -> list[tuple[bytes, Part, Any]]:
         """Take control frames of up to `room` bytes: (encoded, part, token)."""
         p = self._p
-        taken: list[tuple[bytes, Any, Any]] = []
+        taken: list[tuple[bytes, Part, Any]] = []
         if p.establish.done_pending:
             p.establish.done_pending = False
             taken.append((HandshakeDone().encode(), p.establish, None))

@@ -17,6 +17,7 @@ from iroh.quic.acks import AckTracker
 from iroh.quic.datagrams import Datagrams
 from iroh.quic.frames import HANDSHAKE, INITIAL, Ack, Crypto, Datagram, Ping
 from iroh.quic.levels import Level
+from iroh.quic.sent import Part
 
 if TYPE_CHECKING:
     from iroh.quic.parts import Parts
@@ -146,7 +147,7 @@ class LongSender:
         return min(window, paced)
 
     def _fill(
-        self, packet: build.Packet, control: list[tuple[bytes, Any, Any]], short: int = 0
+        self, packet: build.Packet, control: list[tuple[bytes, Part, Any]], short: int = 0
     ) -> None:
         """Add control frames, then datagrams and stream data as they fit. short: see _add_probe."""
         p = self._p

@@ -13,7 +13,7 @@ Up to the handshake secret's salt nothing depends on the connection when no tick
 
 import hashlib
 import hmac
-from typing import Any, Final
+from typing import Final
 
 from iroh.quic.hkdf import expand_label
 from iroh.quic.keys import AES_128_GCM_SHA256, AES_256_GCM_SHA384, CHACHA20_POLY1305_SHA256
@@ -50,7 +50,7 @@ class Schedule:
         digest = DIGESTS[suite]
         self.digest: str = digest
         self.size: int = _SIZES[digest]
-        self._hash: Any = hashlib.new(digest)
+        self._hash = hashlib.new(digest)
         self.secret: bytes = b""
         """The latest of the three; empty at first without a ticket."""
         if psk is None:
@@ -65,13 +65,12 @@ class Schedule:
 
     def transcript(self) -> bytes:
         """Give the hash of all messages so far."""
-        digest: bytes = self._hash.copy().digest()
-        return digest
+        return self._hash.copy().digest()
 
     def end_transcript(self) -> bytes:
         """Give the same, and forget it: there are no messages to come."""
-        last: bytes = self._hash.digest()
-        self._hash = None
+        last = self._hash.digest()
+        del self._hash
         return last
 
     def derive(self, label: bytes, transcript: bytes) -> bytes:

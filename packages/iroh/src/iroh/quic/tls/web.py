@@ -13,7 +13,7 @@ is rare, a few in half an hour. `WebHandshake` shows a connection what `handshak
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from aioquic import tls
 from aioquic._buffer import Buffer
@@ -235,6 +235,6 @@ class WebHandshake:
     ) -> None:
         number, is_send = _NUMBERS[epoch], direction == tls.Direction.ENCRYPT
         self._keys.append((number, is_send, int(suite), secret))
-        random: Any = self._context.client_random
-        if self._keylog is not None:
+        random = self._context.client_random
+        if self._keylog is not None and random is not None:
             self._keylog(f"{_LABELS[number, is_send]} {random.hex()} {secret.hex()}")
