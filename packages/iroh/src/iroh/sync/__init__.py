@@ -13,8 +13,10 @@
 Everything happens in a thread with an event loop, one for each endpoint, or a `Portal` that several
 share. Methods that wait take `timeout` in seconds and then raise TimeoutError; Ctrl-C interrupts
 them. Either is to the operation what cancelling is to a task, so docstrings that speak of it apply.
-All objects may be used by several threads at once. A child process that was forked cannot use what
-its parent has bound (RuntimeError); it can bind endpoints of its own.
+What serves may block, too: `Endpoint.bind(protocols={alpn: function_of_a_connection})` calls it in
+a thread for each connection. All objects may be used by several threads at once. A child process
+that was forked cannot use what its parent has bound (RuntimeError); it can bind endpoints of its
+own.
 
 `send.makefile()`, `recv.makefile()` and `stream.as_socket()` are for code that wants files and
 sockets. Values, options and exceptions are those of `iroh`.
@@ -25,8 +27,10 @@ from iroh.sync.connection import Connection
 from iroh.sync.endpoint import Endpoint
 from iroh.sync.files import ReadFile, StreamSocket, WriteFile
 from iroh.sync.front import Steps, Watch
+from iroh.sync.handlers import EndpointHooks, ProtocolCreator, ProtocolHandler
 from iroh.sync.incoming import Accepting, Connecting, Incoming
 from iroh.sync.portal import Portal, PortalClosedError
+from iroh.sync.router import EndpointBuilder, Router
 from iroh.sync.streams import RecvStream, SendStream
 
 __all__ = [
@@ -35,11 +39,16 @@ __all__ = [
     "Connecting",
     "Connection",
     "Endpoint",
+    "EndpointBuilder",
+    "EndpointHooks",
     "Incoming",
     "Portal",
     "PortalClosedError",
+    "ProtocolCreator",
+    "ProtocolHandler",
     "ReadFile",
     "RecvStream",
+    "Router",
     "SendStream",
     "Steps",
     "StreamSocket",

@@ -14,9 +14,11 @@ from iroh.options import EndpointOptions, PresetLike
 from iroh.sync.files import ReadFile, WriteFile, buffered
 from iroh.sync.front import Front, Steps
 from iroh.sync.portal import Portal, PortalClosedError
+from iroh.sync.threads import MAX_THREADS, leave_loop_to_its_end
 
 if TYPE_CHECKING:
     from iroh.sync.connection import Connection
+    from iroh.sync.endpoint import Endpoint
     from iroh.sync.incoming import Incoming
 
 __all__ = [
@@ -31,7 +33,8 @@ __all__ = [
 class EndpointBeside(Front):
     """Binding and closing, and the thread that belongs to an endpoint."""
 
-    _owns_portal = False
+    owns_portal: bool = False
+    """Whether `close` ends the thread, too."""
 
     @classmethod
     def bind(
@@ -39,31 +42,33 @@ class EndpointBeside(Front):
         options: EndpointOptions | PresetLike | None = None,
         *,
         portal: Portal | None = None,
+        max_threads: int = MAX_THREADS,
         timeout: float | None = None,
         **settings: Any,
-    ) -> Self:
+    ) -> Endpoint:
         """Bind an endpoint: EndpointOptions, or a preset with its fields as keywords.
 
-        It gets a thread of its own, unless a portal is given, which several may share. What it is
-        given (protocol handlers, lookup services, transports) runs there and is what it is for
-        `iroh`: asynchronous. Raises BindError, InvalidInputError, TimeoutError.
+        It gets a thread of its own, unless a portal is given, which several may share. Protocols,
+        hooks and filters may block: each connection is served in a thread, max_threads at once.
+        What else it is given (lookup services, transports), and what is async, runs in the event
+        loop and is what it is for `iroh`. Raises BindError, InvalidInputError, TimeoutError.
         """
+        from iroh.sync.router import EndpointBuilder
 
-        async def bind() -> aio_endpoint.Endpoint:
-            return await aio_endpoint.Endpoint.bind(options, **settings)
-
-        own = portal is None
-        portal = portal or Portal()
-        try:
-            aio = portal.wait(timeout, bind)
-            portal.before_end(aio.close)
-        except BaseException:
-            if own:
-                portal.close()
-            raise
-        endpoint = cls(portal, aio)
-        endpoint._owns_portal = own
-        return endpoint
+        if not isinstance(options, EndpointOptions):
+            options = EndpointOptions(preset=options, **settings)
+        elif settings:
+            raise TypeError("give either EndpointOptions or keywords, not both")
+        builder = EndpointBuilder()
+        builder.apply_options(options)
+        return builder.bind(
+            protocols=options.protocols,
+            incoming_filter=options.incoming_filter,
+            max_connections=options.max_connections,
+            max_threads=max_threads,
+            portal=portal,
+            timeout=timeout,
+        )
 
     def incoming(self) -> Steps[Incoming]:
         """Iterate over connection attempts until the endpoint is closed."""
@@ -74,9 +79,11 @@ class EndpointBeside(Front):
     def close(self) -> None:
         """Close every connection with code 0, then the sockets, then the thread. Idempotent.
 
-        A portal that was given to `bind` stays open.
+        A portal that was given to `bind` stays open. A handler that goes on for 5 s after the end
+        of its connection is left behind.
         """
-        if self._owns_portal:
+        leave_loop_to_its_end()
+        if self.owns_portal:
             self._portal.close()
             return
         with contextlib.suppress(PortalClosedError):

@@ -27,8 +27,10 @@ from iroh.trio.bistream import BiStream
 from iroh.trio.connection import Connection
 from iroh.trio.endpoint import Endpoint
 from iroh.trio.front import Steps, Watch
+from iroh.trio.handlers import EndpointHooks, ProtocolCreator, ProtocolHandler
 from iroh.trio.incoming import Accepting, Connecting, Incoming
-from iroh.trio.serving import StreamListener, open_endpoint, serve_connections
+from iroh.trio.router import EndpointBuilder, Router, open_endpoint
+from iroh.trio.serving import StreamListener, serve_connections
 from iroh.trio.streams import RecvStream, SendStream
 
 __all__ = [
@@ -37,8 +39,13 @@ __all__ = [
     "Connecting",
     "Connection",
     "Endpoint",
+    "EndpointBuilder",
+    "EndpointHooks",
     "Incoming",
+    "ProtocolCreator",
+    "ProtocolHandler",
     "RecvStream",
+    "Router",
     "SendStream",
     "Steps",
     "StreamListener",

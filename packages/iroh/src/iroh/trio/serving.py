@@ -1,52 +1,23 @@
-"""An endpoint for trio: opened, and served by tasks of a nursery."""
+"""An endpoint served by tasks of a nursery of one's own."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import trio
-import trio_asyncio
 
-from iroh import endpoint as aio
 from iroh.errors import ConnectionLostError, IrohError
-from iroh.options import EndpointOptions, PresetLike
 from iroh.trio.bistream import BiStream
 from iroh.trio.connection import Connection
 from iroh.trio.endpoint import Endpoint
 from iroh.trio.incoming import Incoming
-from iroh.trio.portal import Portal
 
-__all__ = ["StreamListener", "open_endpoint", "serve_connections"]
+__all__ = ["StreamListener", "serve_connections"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 HANDSHAKE_TIMEOUT = 30.0  # seconds, as iroh.router
-
-
-@asynccontextmanager
-async def open_endpoint(
-    options: EndpointOptions | PresetLike | None = None, **settings: Any
-) -> AsyncIterator[Endpoint]:
-    """Bind an endpoint, and close it at the end: EndpointOptions, or a preset with keywords.
-
-    Opens trio-asyncio's loop unless this task has one. What the endpoint is given (protocol
-    handlers, lookup services, transports) runs in that loop, and is what it is for asyncio.
-    Raises BindError, InvalidInputError.
-    """
-
-    async def bind() -> aio.Endpoint:
-        return await aio.Endpoint.bind(options, **settings)
-
-    async with AsyncExitStack() as stack:
-        if trio_asyncio.current_loop.get() is None:
-            await stack.enter_async_context(trio_asyncio.open_loop())
-        portal = Portal()
-        endpoint = Endpoint(portal, await portal.wait(bind))
-        stack.push_async_callback(endpoint.close)
-        yield endpoint
 
 
 async def serve_connections(
