@@ -207,6 +207,20 @@ async def test_everything_else_after_close(bind) -> None:
     assert "closed" in repr(endpoint)
 
 
+def test_a_forgotten_await_is_told() -> None:
+    binding = Endpoint.bind(presets.Minimal)
+    assert "not bound yet: `await` it" in repr(binding)
+    assert not hasattr(binding, "cr_await")
+    with pytest.raises(AttributeError, match=r"no attribute 'id': .* `await` it"):
+        binding.id()  # type: ignore[attr-defined]
+
+
+async def test_what_a_console_shows() -> None:
+    assert repr(presets.N0()) == "<preset N0>"
+    async with Endpoint.bind(presets.Minimal) as endpoint:
+        assert repr(endpoint.watch_addr()) == f"<Watcher: {endpoint.addr()!r}>"
+
+
 async def test_going_online_ends_with_the_endpoint(bind) -> None:
     endpoint = await bind()
     waiting = asyncio.create_task(endpoint.online())

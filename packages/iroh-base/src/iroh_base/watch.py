@@ -97,6 +97,9 @@ class Watcher(Generic[T]):
         self._source = source
         self._seen = source.get()
 
+    def __repr__(self) -> str:
+        return f"<Watcher: {self._source.get()!r}>"
+
     def get(self) -> T:
         """The current value, which counts as seen from now on."""
         self._seen = self._source.get()

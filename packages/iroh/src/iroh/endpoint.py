@@ -10,7 +10,7 @@ bound on and to its thread; a process may have any number of endpoints and loops
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from iroh.address_lookup import AddressLookup, MemoryLookup
 from iroh.connection import Connection
@@ -309,6 +309,9 @@ async def bind_endpoint(
     return endpoint
 
 
+_NOT_YET = "an endpoint that is not bound yet: `await` it, or enter it by `async with`"
+
+
 class Binding(Coroutine[Any, Any, Endpoint]):
     """An endpoint about to be bound: await it, enter it, or make a task of it."""
 
@@ -316,6 +319,14 @@ class Binding(Coroutine[Any, Any, Endpoint]):
         self._options = options
         self._endpoint: Endpoint | None = None
         self._started: Coroutine[Any, Any, Endpoint] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{_NOT_YET}>"
+
+    if not TYPE_CHECKING:  # for a checker it has no more attributes than it has
+
+        def __getattr__(self, name: str) -> object:
+            raise AttributeError(f"no attribute {name!r}: {_NOT_YET}")
 
     def __await__(self) -> Generator[Any, Any, Endpoint]:
         return self._bind().__await__()

@@ -39,6 +39,9 @@ class Preset:
         """Set what the preset stands for on the builder."""
         raise NotImplementedError(f"{type(self).__name__} must override apply(builder)")
 
+    def __repr__(self) -> str:
+        return f"<preset {type(self).__name__}>"
+
 
 class _Applies(Protocol):
     def apply(self, builder: "EndpointBuilder") -> None: ...
