@@ -7,7 +7,7 @@ import pytest
 
 from iroh import EndpointTicket, Probe, RelayUrl, Report, SocketAddr
 from iroh.cli import main
-from iroh.cli.doctor import advice
+from iroh.cli.doctor import advice, nat_kind
 from iroh.cli.parser import build_parser
 from iroh.protocols import PING_ALPN, Ping
 from iroh_relay.server import RelayServer
@@ -46,6 +46,22 @@ ANSWERED = {URL: {Probe.HTTPS: 0.1}}
 def test_advice(report, relayed, said) -> None:
     words = advice(report, relayed=relayed, has_relays=True)
     assert any(said in line for line in words)
+
+
+@pytest.mark.parametrize(
+    ("seen", "varies", "kind"),
+    [
+        (None, None, "unknown"),
+        ("192.0.2.1:1", False, "none"),
+        ("192.0.2.9:1", False, "mild"),
+        ("192.0.2.9:1", True, "symmetric"),
+        ("192.0.2.9:1", None, "some"),
+    ],
+)
+def test_the_kind_of_nat(seen, varies, kind) -> None:
+    addr = None if seen is None else SocketAddr.parse(seen)
+    report = Report(global_v4=addr, mapping_varies_by_dest_ipv4=varies)
+    assert nat_kind(report, {"192.0.2.1"})[0] == kind
 
 
 def test_advice_without_relays() -> None:

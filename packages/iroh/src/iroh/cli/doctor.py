@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import iroh
@@ -22,7 +22,7 @@ from iroh.endpoint import Endpoint
 from iroh.net_report.report import Report
 from iroh.protocols.ping import PING_ALPN, ping_once
 
-__all__ = ["advice", "run"]
+__all__ = ["advice", "nat_kind", "run"]
 
 REPORT_TIMEOUT = 10.0  # seconds; a first report takes at most about 5
 RELAY_TIMEOUT = 5.0  # seconds that the home relay has to connect after it was chosen
@@ -35,6 +35,10 @@ async def run(options: argparse.Namespace, console: Console) -> int:
         report = await _report(endpoint)
         _say_network(endpoint, console)
         relayed = await _say_relay(endpoint, report, console)
+        if report is not None:
+            own = endpoint.watch_network_change().get().local_addresses
+            kind, text = nat_kind(report, own)
+            console.result("nat", f"nat         {text}", kind=kind)
         words = advice(report, relayed=relayed, has_relays=_has_relays(endpoint))
         for line in words:
             console.result("advice", f"advice      {line}", words=line)
@@ -61,14 +65,17 @@ def _has_relays(endpoint: Endpoint) -> bool:
 
 
 async def _report(endpoint: Endpoint) -> Report | None:
+    """The first report that knows of a relay that answers; else the last one there is."""
     if not _has_relays(endpoint):
         return None
+    last: Report | None = None
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(REPORT_TIMEOUT):
             async for report in endpoint.watch_net_report():
-                if report is not None:
-                    return report
-    return None
+                last = report or last
+                if last is not None and (last.relay_latency or last.captive_portal):
+                    break
+    return last
 
 
 def _say_network(endpoint: Endpoint, console: Console) -> None:
@@ -120,6 +127,24 @@ async def _say_relay(endpoint: Endpoint, report: Report | None, console: Console
         text += f"\nhome relay  {words}"
     console.result("report", text, connected=connected, **_facts(report))
     return connected
+
+
+def nat_kind(report: Report, own: Collection[str]) -> tuple[str, str]:
+    """Say which kind of NAT IPv4 passes: "none", "mild", "symmetric", "some", "unknown"; and more.
+
+    own: the machine's addresses. What a NAT lets in cannot be seen from inside, only how it maps.
+    """
+    seen = report.global_v4
+    if seen is None:
+        return "unknown", "nobody answered over UDP and IPv4, so nobody knows"
+    if seen.ip in own:
+        return "none", f"none: {seen.ip} is our own address (there may be a firewall)"
+    match report.mapping_varies_by_dest_ipv4:
+        case True:
+            return "symmetric", "symmetric: every destination sees another address or port of us"
+        case False:
+            return "mild", f"a mild one: everybody sees us at {seen}"
+    return "some", f"one is there ({seen.ip} is not ours); of which kind, two relays could tell"
 
 
 def _facts(report: Report) -> dict[str, Any]:
