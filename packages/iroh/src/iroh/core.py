@@ -252,18 +252,28 @@ class EndpointCore:
             counted = self.forwarding.mapper.counters
             network.portmap_attempts = counted.attempts
             network.portmap_external_address_updated = counted.external_address_updated
+        counters = self.sock.counters()
+        counters.datagrams_dropped = sum(self.drops().values())
+        counters.incoming_refused = self.engine.incoming_refused
         return {
-            **snapshot("socket", self.sock.counters()),
+            **snapshot("socket", counters),
             **snapshot("net_report", network),
             **snapshot("address_lookup", lookups),
         }
+
+    def drops(self) -> dict[str, int]:
+        """Return how many datagrams were dropped, by reason: the engine's and the transports'."""
+        found = {**self.engine.engine.dropped, **self.sock.drops()}
+        return {reason: count for reason, count in found.items() if count}
 
     def openmetrics(self) -> str:
         """Return all counters as a page for Prometheus."""
         found, name = self.services.stats(), "address_lookup:service_"
         results = Family(name + "results", found.service_results, "Results of each service.")
         errors = Family(name + "errors", found.service_errors, "Errors of each service.")
-        return page(self.stats(), (results, errors))
+        why = "Datagrams dropped, by reason (not counted upstream)."
+        drops = Family("socket:dropped", self.drops(), why, "reason")
+        return page(self.stats(), (results, errors, drops))
 
     # -- the end --------------------------------------------------------------------------------
 

@@ -32,11 +32,15 @@ class CounterStats:
 
 
 class Family(NamedTuple):
-    """A counter for each lookup service. Only `openmetrics` has it, as in Rust."""
+    """A counter for each of several things: each lookup service, as in Rust, each reason.
+
+    label: what they are. Only `openmetrics` has it.
+    """
 
     name: str
     values: Mapping[str, int]
     description: str
+    label: str = "service"
 
 
 def _counter(description: str) -> int:
@@ -78,6 +82,8 @@ class SocketMetrics:
     num_conns_opened: int = _counter("Connections whose handshake completed.")
     num_conns_closed: int = _counter("Connections that ended, of those whose handshake completed.")
     actor_link_change: int = _counter("Changes of this machine's network.")
+    datagrams_dropped: int = _counter("Datagrams dropped, of both ways (not counted upstream).")
+    incoming_refused: int = _counter("Peers refused: too many waited (not counted upstream).")
 
 
 @dataclass(slots=True)
@@ -113,7 +119,7 @@ def snapshot(
 def page(counters: Mapping[str, CounterStats], families: Sequence[Family] = ()) -> str:
     """Write counters as OpenMetrics text: `socket:send_ipv4` becomes `socket_send_ipv4_total`.
 
-    A family is a counter for each service: `..._total{service="dns"}`, absent while all are 0.
+    A family is a counter for each of several: `..._total{service="dns"}`, absent while all are 0.
     """
     groups: dict[str, list[Metric]] = {}
     for name, counter in counters.items():
@@ -122,7 +128,7 @@ def page(counters: Mapping[str, CounterStats], families: Sequence[Family] = ()) 
     for family in families:
         group, _, rest = family.name.partition(":")
         groups.setdefault(group, []).extend(
-            Metric(rest, value, family.description, labels=(("service", service),))
-            for service, value in sorted(family.values.items())
+            Metric(rest, value, family.description, labels=((family.label, thing),))
+            for thing, value in sorted(family.values.items())
         )
     return document(*(openmetrics(group, metrics) for group, metrics in groups.items()))

@@ -148,6 +148,18 @@ class MagicSock:
         """Return a copy of the counters."""
         return replace(self._metrics) if self.relay is None else self.relay.counted()
 
+    def drops(self) -> dict[str, int]:
+        """Return how many datagrams the transports dropped, by reason."""
+        ip, relay, custom = self.ip, self.relay, self.custom
+        return {
+            "no transport": self.dropped_no_transport,
+            "not sent by UDP": ip.dropped,
+            "not sent to a relay": relay.dropped if relay is not None else 0,
+            "custom transports": custom.dropped,
+            "from a mapped address": ip.dropped_mapped_source,
+            "from no endpoint id": relay.dropped_bad_source if relay is not None else 0,
+        }
+
     def count_network_change(self) -> None:
         """Count a change of the machine's network."""
         self._metrics.actor_link_change += 1
