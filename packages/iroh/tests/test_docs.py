@@ -10,6 +10,8 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -94,6 +96,35 @@ def test_each_mechanism_is_here_by_its_name() -> None:
     assert len(names) > 50
     for name in names:
         pkgutil.resolve_name(name)
+
+
+def shown(directive: str) -> list[Any]:
+    """What mkdocstrings shows for it: an object, or all that a module makes public."""
+    found = pkgutil.resolve_name(directive)
+    if not isinstance(found, ModuleType):
+        return [found]
+    public = getattr(found, "__all__", None) or [
+        name
+        for name, value in vars(found).items()
+        if name[0] != "_" and getattr(value, "__module__", None) == directive
+    ]
+    return [found, *(getattr(found, name) for name in public)]
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        *("iroh", "iroh.address_lookup", "iroh.protocols", "iroh.resolver", "iroh.testing"),
+        *("iroh_base", "iroh_relay.server", "iroh_relay.client", "iroh_dns_server"),
+    ],
+)
+def test_each_public_name_is_in_the_reference(package: str) -> None:
+    pages = [path.read_text() for path in ROOT.glob("docs/reference/*.md") if path.stem != "trio"]
+    directives = re.findall(r"^::: (\S+)$", "\n".join(pages), re.MULTILINE)
+    there = [each for directive in directives for each in shown(directive)]
+    module = pkgutil.resolve_name(package)
+    names = [name for name in module.__all__ if name != "presets"]
+    assert [n for n in names if not any(each is getattr(module, n) for each in there)] == []
 
 
 @pytest.mark.parametrize(
