@@ -115,12 +115,13 @@ async def until_open(port: int) -> None:
 
 async def our_endpoint(roots: bytes, relays: Sequence[Where]) -> Told:
     relay_map = RelayMap(RelayConfig(url=r.url, quic_port=r.quic) for r in relays)
-    settings = {
-        "relay_mode": RelayMode.custom(relay_map),
-        "ca_tls_config": CaTlsConfig.custom_roots(roots),
-    }
+    binding = Endpoint.bind(
+        presets.Minimal,
+        relay_mode=RelayMode.custom(relay_map),
+        ca_tls_config=CaTlsConfig.custom_roots(roots),
+    )
     start = time.perf_counter()
-    async with asyncio.timeout(PATIENCE), Endpoint.bind(presets.Minimal, **settings) as endpoint:
+    async with asyncio.timeout(PATIENCE), binding as endpoint:
         report = await endpoint.watch_net_report().initialized()
         seconds = time.perf_counter() - start
         assert report is not None

@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import socket
 import sys
 
@@ -23,6 +24,7 @@ from iroh import (
     SecretKey,
     presets,
 )
+from iroh.options import EndpointSettings, PresetLike
 
 from .conftest import ALPN, meet
 
@@ -43,6 +45,17 @@ async def test_life_of_an_endpoint(bind) -> None:
     assert await endpoint.accept_next() is None
     with pytest.raises(EndpointClosedError):
         await endpoint.connect(EndpointAddr(SecretKey.generate().public()), ALPN)
+
+
+def test_the_keywords_of_bind_are_the_fields_of_its_options() -> None:
+    def written(annotation: object) -> object:
+        return getattr(annotation, "__forward_arg__", annotation)
+
+    keywords = {name: written(kind) for name, kind in EndpointSettings.__annotations__.items()}
+    assert {"preset": PresetLike, **keywords} == {
+        field.name: PresetLike if field.name == "preset" else field.type
+        for field in dataclasses.fields(EndpointOptions)
+    }
 
 
 async def test_bind_forms() -> None:

@@ -8,9 +8,9 @@ bound on and to its thread; a process may have any number of endpoints and loops
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from iroh.address_lookup import AddressLookup, MemoryLookup
 from iroh.connection import Connection
@@ -20,10 +20,17 @@ from iroh.errors import ConnectError, InvalidAlpnError
 from iroh.incoming import AcceptConfig, Connecting, Incoming
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.magicsock.remote import Source
-from iroh.options import EndpointBuilder, EndpointConfig, EndpointOptions, PresetLike, check_alpns
+from iroh.options import (
+    EndpointBuilder,
+    EndpointConfig,
+    EndpointOptions,
+    EndpointSettings,
+    PresetLike,
+    check_alpns,
+)
 from iroh.quic.config import TransportConfig
 from iroh.resolver import import_late
-from iroh.router import IncomingFilter, ProtocolCreator, Router
+from iroh.router import Handler, IncomingFilter, ProtocolCreator, Router
 from iroh_base import EndpointAddr, PublicKey, SocketAddr, UserData
 from iroh_relay.relay_map import RelayConfig, RelayMap
 
@@ -33,7 +40,9 @@ class Endpoint(EndpointState):
 
     @classmethod
     def bind(
-        cls, options: "EndpointOptions | PresetLike | None" = None, **settings: Any
+        cls,
+        options: EndpointOptions | PresetLike | None = None,
+        **settings: Unpack[EndpointSettings],
     ) -> "Binding":
         """Bind an endpoint: `await` the result, or use it in `async with`.
 
@@ -216,7 +225,7 @@ class Endpoint(EndpointState):
         accept = AcceptConfig(self._core.server_config, self._establish)
         return Incoming(incoming, self._engine, accept)
 
-    async def incoming(self) -> AsyncIterator[Incoming]:
+    async def incoming(self) -> AsyncGenerator[Incoming, None]:
         """Iterate over connection attempts until the endpoint is closed."""
         while (incoming := await self.accept_next()) is not None:
             yield incoming
@@ -283,7 +292,7 @@ def _dialled(addr: EndpointAddr | PublicKey, ourselves: PublicKey) -> EndpointAd
 
 async def bind_endpoint(
     config: EndpointConfig,
-    protocols: dict[bytes, Any] | None = None,
+    protocols: Mapping[bytes, ProtocolCreator | Handler] | None = None,
     incoming_filter: IncomingFilter | None = None,
     limit: int | None = None,
 ) -> Endpoint:

@@ -1,8 +1,8 @@
 """How an endpoint is made: options, and the builder that presets work on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from iroh.ca_tls import CaTlsConfig
 from iroh.errors import ConsumedError
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from iroh.endpoint import Endpoint
     from iroh.machine import Machine
     from iroh.resolver import DnsResolver
-    from iroh.router import IncomingFilter, ProtocolCreator
+    from iroh.router import Handler, IncomingFilter, ProtocolCreator
 
 __all__ = [
     "BindOpts",
+    "CommonSettings",
     "EndpointBuilder",
     "EndpointConfig",
     "EndpointOptions",
+    "EndpointSettings",
     "Preset",
     "PresetLike",
 ]
@@ -44,7 +46,7 @@ class Preset:
 
 
 class _Applies(Protocol):
-    def apply(self, builder: "EndpointBuilder") -> None: ...
+    def apply(self, builder: "EndpointBuilder", /) -> None: ...
 
 
 PresetLike = _Applies | type[Preset]
@@ -79,10 +81,10 @@ class EndpointOptions:
 
     preset: PresetLike | None = None
     bind_addr: str | None = None
-    secret_key: "bytes | SecretKey | None" = field(default=None, repr=False)
+    secret_key: bytes | SecretKey | None = field(default=None, repr=False)
     alpns: Sequence[bytes] | None = None
     relay_mode: RelayMode | None = None
-    protocols: "dict[bytes, ProtocolCreator | object] | None" = None
+    protocols: "Mapping[bytes, ProtocolCreator | Handler] | None" = None
     address_lookup: "Sequence[AddressLookup]" = ()
     dns_resolver: "DnsResolver | None" = None
     addr_filter: AddrFilter | None = None
@@ -99,6 +101,37 @@ class EndpointOptions:
     hooks: Sequence[EndpointHooks] = ()
     incoming_filter: "IncomingFilter | None" = None
     max_connections: int | None = None
+
+
+class CommonSettings(TypedDict, total=False):
+    """The fields of EndpointOptions that mean the same in `iroh.sync` and `iroh.trio`."""
+
+    bind_addr: str | None
+    secret_key: bytes | SecretKey | None
+    alpns: Sequence[bytes] | None
+    relay_mode: RelayMode | None
+    address_lookup: "Sequence[AddressLookup]"
+    dns_resolver: "DnsResolver | None"
+    addr_filter: AddrFilter | None
+    user_data: str | UserData | None
+    external_addrs: Sequence[str]
+    portmapper: bool | None
+    transport_config: TransportConfig | None
+    path_selector: PathSelector | None
+    custom_transports: Sequence[CustomTransport]
+    net_report: NetReportConfig | None
+    ca_tls_config: CaTlsConfig | None
+    proxy_url: str | None
+    proxy_from_env: bool
+    max_connections: int | None
+
+
+class EndpointSettings(CommonSettings, total=False):
+    """The keywords of `Endpoint.bind`: the fields of EndpointOptions but its preset."""
+
+    protocols: "Mapping[bytes, ProtocolCreator | Handler] | None"
+    hooks: Sequence[EndpointHooks]
+    incoming_filter: "IncomingFilter | None"
 
 
 _SINGLE = (

@@ -85,7 +85,7 @@ class ProtocolCreator:
 
 @runtime_checkable
 class _Accepts(Protocol):
-    def accept(self, conn: Connection) -> Awaitable[None]: ...
+    def accept(self, conn: Connection, /) -> Awaitable[None]: ...
 
 
 Handler = _Accepts | Callable[[Connection], Awaitable[None]]

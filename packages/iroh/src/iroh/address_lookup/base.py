@@ -70,11 +70,11 @@ class LookupContext:
 class AddressLookup(Protocol):
     """A lookup service; both methods have a default that does nothing."""
 
-    def publish(self, data: EndpointData) -> None:
+    def publish(self, data: EndpointData, /) -> None:
         """Make our addresses known. Must not block and must not raise."""
         return
 
-    def resolve(self, endpoint_id: PublicKey) -> AsyncIterator[LookupItem] | None:
+    def resolve(self, endpoint_id: PublicKey, /) -> AsyncIterator[LookupItem] | None:
         """Look for an endpoint's addresses; None if this service has none and never will.
 
         What the iterator raises counts as a failure of this service alone. It is cancelled and
@@ -87,7 +87,7 @@ class AddressLookup(Protocol):
 class SupportsBind(Protocol):
     """A service that wants to know the endpoint it serves."""
 
-    def bind(self, context: LookupContext) -> None:
+    def bind(self, context: LookupContext, /) -> None:
         """Called once, before the first `publish` or `resolve`."""
         ...
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from iroh import connection as aio_connection
 from iroh import endpoint as aio_endpoint
 from iroh import incoming as aio_incoming
 from iroh.options import EndpointOptions, PresetLike
-from iroh.sync.files import ReadFile, WriteFile, buffered
+from iroh.sync.files import ReadFile, WriteFile, buffered_reader, buffered_writer
 from iroh.sync.front import Front, Steps
 from iroh.sync.portal import Portal, PortalClosedError
 from iroh.sync.threads import MAX_THREADS, leave_loop_to_its_end
@@ -19,6 +19,7 @@ from iroh.sync.threads import MAX_THREADS, leave_loop_to_its_end
 if TYPE_CHECKING:
     from iroh.sync.connection import Connection
     from iroh.sync.endpoint import Endpoint
+    from iroh.sync.handlers import EndpointSettings
     from iroh.sync.incoming import Incoming
 
 __all__ = [
@@ -44,7 +45,7 @@ class EndpointBeside(Front):
         portal: Portal | None = None,
         max_threads: int = MAX_THREADS,
         timeout: float | None = None,
-        **settings: Any,
+        **settings: Unpack[EndpointSettings],
     ) -> Endpoint:
         """Bind an endpoint: EndpointOptions, or a preset with its fields as keywords.
 
@@ -56,7 +57,8 @@ class EndpointBeside(Front):
         from iroh.sync.router import EndpointBuilder
 
         if not isinstance(options, EndpointOptions):
-            options = EndpointOptions(preset=options, **settings)
+            given: Any = settings  # of blocking code, which `builder.bind` adapts
+            options = EndpointOptions(preset=options, **given)
         elif settings:
             raise TypeError("give either EndpointOptions or keywords, not both")
         builder = EndpointBuilder()
@@ -164,13 +166,25 @@ class HandshakeBeside(Front):
 class SendBeside(Front):
     """Leaving a `with`, and the stream as a file."""
 
-    def makefile(self, buffering: int = -1, *, timeout: float | None = None) -> io.IOBase:
+    @overload
+    def makefile(
+        self, buffering: Literal[-1] = -1, *, timeout: float | None = None
+    ) -> io.BufferedWriter: ...
+    @overload
+    def makefile(self, buffering: Literal[0], *, timeout: float | None = None) -> WriteFile: ...
+    @overload
+    def makefile(
+        self, buffering: int, *, timeout: float | None = None
+    ) -> io.BufferedWriter | WriteFile: ...
+    def makefile(
+        self, buffering: int = -1, *, timeout: float | None = None
+    ) -> io.BufferedWriter | WriteFile:
         """Return a binary file to write to; closing it finishes the stream.
 
         buffering: as for `open`; 0 is a `WriteFile`, whose `write` may take a part only.
         timeout: seconds that a single write may wait; TimeoutError, which is an OSError.
         """
-        return buffered(WriteFile(self, timeout), buffering)
+        return buffered_writer(WriteFile(self, timeout), buffering)
 
     def __enter__(self) -> Self:
         return self
@@ -189,13 +203,25 @@ class SendBeside(Front):
 class RecvBeside(Front):
     """Iteration, and the stream as a file."""
 
-    def makefile(self, buffering: int = -1, *, timeout: float | None = None) -> io.IOBase:
+    @overload
+    def makefile(
+        self, buffering: Literal[-1] = -1, *, timeout: float | None = None
+    ) -> io.BufferedReader: ...
+    @overload
+    def makefile(self, buffering: Literal[0], *, timeout: float | None = None) -> ReadFile: ...
+    @overload
+    def makefile(
+        self, buffering: int, *, timeout: float | None = None
+    ) -> io.BufferedReader | ReadFile: ...
+    def makefile(
+        self, buffering: int = -1, *, timeout: float | None = None
+    ) -> io.BufferedReader | ReadFile:
         """Return a binary file to read from; closing it before the end stops the stream.
 
         buffering: as for `open`; 0 is a `ReadFile`.
         timeout: seconds that a single read may wait; TimeoutError, which is an OSError.
         """
-        return buffered(ReadFile(self, timeout), buffering)
+        return buffered_reader(ReadFile(self, timeout), buffering)
 
     def __iter__(self) -> Steps[bytes]:
         """Iterate over what comes, in pieces of any size, to the end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from iroh.errors import ClosedError, StreamError
 from iroh.sync.front import Front
@@ -14,7 +14,7 @@ from iroh.sync.portal import PortalClosedError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["ReadFile", "StreamSocket", "WriteFile", "buffered"]
+__all__ = ["ReadFile", "StreamSocket", "WriteFile", "buffered_reader", "buffered_writer"]
 
 _ENDED = (StreamError, ClosedError, PortalClosedError)
 """A half that cannot be ended in order, because it has ended."""
@@ -96,14 +96,18 @@ class WriteFile(_File):
         self.close()
 
 
-def buffered(raw: ReadFile | WriteFile, buffering: int) -> io.IOBase:
+def buffered_reader(raw: ReadFile, buffering: int) -> io.BufferedReader | ReadFile:
     """Put a buffer before a raw file, as `open` does."""
-    if buffering == 0:
-        return raw
-    size = io.DEFAULT_BUFFER_SIZE if buffering < 0 else buffering
-    if isinstance(raw, ReadFile):
-        return io.BufferedReader(raw, size)
-    return _Writer(raw, size)
+    return raw if buffering == 0 else io.BufferedReader(raw, _buffer_size(buffering))
+
+
+def buffered_writer(raw: WriteFile, buffering: int) -> io.BufferedWriter | WriteFile:
+    """Put a buffer before a raw file, as `open` does."""
+    return raw if buffering == 0 else _Writer(raw, _buffer_size(buffering))
+
+
+def _buffer_size(buffering: int) -> int:
+    return io.DEFAULT_BUFFER_SIZE if buffering < 0 else buffering
 
 
 class _Writer(io.BufferedWriter):
@@ -158,6 +162,16 @@ class StreamSocket:
         data: bytes = self._recv.portal.wait(self._timeout, self._recv.aio.read, size)
         return data
 
+    @overload
+    def makefile(
+        self, mode: Literal["rb", "br"] = "rb", buffering: Literal[-1] = -1
+    ) -> io.BufferedReader: ...
+    @overload
+    def makefile(
+        self, mode: Literal["wb", "bw"], buffering: Literal[-1] = -1
+    ) -> io.BufferedWriter: ...
+    @overload
+    def makefile(self, mode: str = "rb", buffering: int = -1) -> io.IOBase: ...
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.IOBase:
         """Return a binary file; "rb", "wb" or "rwb", which is always buffered.
 
@@ -170,7 +184,9 @@ class StreamSocket:
             raise ValueError(f"invalid mode {mode!r}: only rb, wb and rwb")
         if chosen == {"r", "w"}:
             return io.BufferedRWPair(reader, writer)
-        return buffered(reader if "r" in chosen else writer, buffering)
+        if "r" in chosen:
+            return buffered_reader(reader, buffering)
+        return buffered_writer(writer, buffering)
 
     def shutdown(self, how: int) -> None:
         """End halves: socket.SHUT_RD, SHUT_WR or SHUT_RDWR."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from iroh import connection as aio_connection
 from iroh import endpoint as aio_endpoint
@@ -13,6 +13,7 @@ from iroh import hooks as aio_hooks
 from iroh import incoming as aio_incoming
 from iroh import router as aio
 from iroh.hooks import Reject
+from iroh.options import CommonSettings
 from iroh.router import IncomingFilterOutcome
 from iroh.sync.connection import Connection
 from iroh.sync.incoming import Accepting, Incoming
@@ -20,9 +21,13 @@ from iroh.sync.portal import Portal, PortalClosedError
 from iroh.sync.threads import MAX_THREADS, Threads
 from iroh_base import EndpointAddr
 
+if TYPE_CHECKING:
+    from iroh.sync.endpoint import Endpoint
+
 __all__ = [
     "Adapter",
     "EndpointHooks",
+    "EndpointSettings",
     "Handler",
     "IncomingFilter",
     "ProtocolCreator",
@@ -55,17 +60,17 @@ class ProtocolHandler:
 class ProtocolCreator:
     """Makes a handler that needs the endpoint: `protocols` takes either."""
 
-    def create(self, endpoint: Any) -> ProtocolHandler:
+    def create(self, endpoint: Endpoint) -> ProtocolHandler | aio.ProtocolHandler:
         """Make the handler. Called once while the endpoint is bound, in its event loop's thread.
 
-        endpoint: an `iroh.sync.Endpoint`. Nothing may wait here, which raises RuntimeError.
+        Nothing may wait here, which raises RuntimeError.
         """
         raise NotImplementedError(f"{type(self).__name__} must override create(endpoint)")
 
 
 @runtime_checkable
 class _Accepts(Protocol):
-    def accept(self, conn: Connection) -> object: ...
+    def accept(self, conn: Connection, /) -> object: ...
 
 
 Handler = _Accepts | Callable[[Connection], object] | aio.Handler
@@ -89,6 +94,14 @@ class EndpointHooks:
         return None
 
 
+class EndpointSettings(CommonSettings, total=False):
+    """The keywords of `Endpoint.bind`: as iroh's, but for what may block."""
+
+    protocols: Mapping[bytes, ProtocolCreator | aio.ProtocolCreator | Handler] | None
+    hooks: Sequence[EndpointHooks | aio_hooks.EndpointHooks]
+    incoming_filter: IncomingFilter | None
+
+
 class Adapter:
     """Makes of blocking code what an endpoint of `iroh` takes; what is async stays as it is.
 
@@ -97,8 +110,8 @@ class Adapter:
 
     def __init__(self, portal: Portal, max_threads: int = MAX_THREADS) -> None:
         self._portal = weakref.ref(portal)
-        self.handling = Threads("iroh-handler", max_threads)
-        self.asking = Threads("iroh-hook")
+        self.handling: Threads = Threads("iroh-handler", max_threads)
+        self.asking: Threads = Threads("iroh-hook")
 
     def portal(self) -> Portal:
         """Give the portal. Raises PortalClosedError when nobody has it any more."""

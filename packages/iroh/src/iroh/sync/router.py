@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from iroh import endpoint as aio_endpoint
+from iroh import hooks as aio_hooks
 from iroh import options as aio_options
 from iroh import router as aio
 from iroh.router import MAX_TASKS
 from iroh.sync.endpoint import Endpoint
-from iroh.sync.handlers import Adapter, EndpointHooks, Handler, IncomingFilter
+from iroh.sync.handlers import Adapter, EndpointHooks, Handler, IncomingFilter, ProtocolCreator
 from iroh.sync.portal import Portal, PortalClosedError
 from iroh.sync.threads import MAX_THREADS, leave_loop_to_its_end
 
@@ -96,7 +97,7 @@ class Router:
 class EndpointBuilder(aio_options.EndpointBuilder):
     """Collects settings, then binds once: as `iroh.EndpointBuilder`, with a `bind` that blocks."""
 
-    def hooks(self, hooks: Any) -> None:
+    def hooks(self, hooks: EndpointHooks | aio_hooks.EndpointHooks) -> None:
         """Ask these about every connection: blocking ones (`iroh.sync`) or async ones (`iroh`)."""
         if isinstance(hooks, EndpointHooks):
             self.config.hooks.append(hooks)  # type: ignore[arg-type]  # adapted by `bind`
@@ -106,7 +107,7 @@ class EndpointBuilder(aio_options.EndpointBuilder):
     def bind(  # type: ignore[override]  # it blocks
         self,
         *,
-        protocols: Mapping[bytes, Any] | None = None,
+        protocols: Mapping[bytes, ProtocolCreator | aio.ProtocolCreator | Handler] | None = None,
         incoming_filter: IncomingFilter | None = None,
         max_connections: int | None = None,
         max_threads: int = MAX_THREADS,

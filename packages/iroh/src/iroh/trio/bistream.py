@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import trio
 
@@ -17,47 +16,45 @@ if TYPE_CHECKING:
 __all__ = ["BiStream"]
 
 
-class BiStream(trio.abc.HalfCloseableStream):
+class BiStream(tuple[SendStream, RecvStream], trio.abc.HalfCloseableStream):
     """Both halves, as one stream of trio: `send, recv = await connection.open_bi()` unpacks it."""
 
-    def __init__(self, portal: Portal, both: aio.BiStream) -> None:
+    __slots__ = ()
+
+    def __new__(cls, portal: Portal, both: aio.BiStream) -> Self:
         """Show both halves."""
-        self._send, self._recv = SendStream(portal, both[0]), RecvStream(portal, both[1])
+        return super().__new__(cls, (SendStream(portal, both[0]), RecvStream(portal, both[1])))
 
     def send(self) -> SendStream:
         """Return the sending half, always the same object."""
-        return self._send
+        return self[0]
 
     def recv(self) -> RecvStream:
         """Return the receiving half, always the same object."""
-        return self._recv
-
-    def __iter__(self) -> Iterator[SendStream | RecvStream]:
-        """Unpack."""
-        return iter((self._send, self._recv))
+        return self[1]
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See `SendStream.send_all`."""
-        await self._send.send_all(data)
+        await self[0].send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """See `SendStream.wait_send_all_might_not_block`."""
-        await self._send.wait_send_all_might_not_block()
+        await self[0].wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See `RecvStream.receive_some`."""
-        return await self._recv.receive_some(max_bytes)
+        return await self[1].receive_some(max_bytes)
 
     async def send_eof(self) -> None:
         """Finish the sending half; receiving goes on. Idempotent until `aclose`."""
-        await self._send.send_eof()
+        await self[0].send_eof()
 
     async def aclose(self) -> None:
         """Finish the sending half and stop the receiving one. Idempotent."""
         try:
-            await self._send.aclose()
+            await self[0].aclose()
         finally:
-            await self._recv.aclose()
+            await self[1].aclose()
 
     async def __aexit__(
         self,
@@ -67,9 +64,9 @@ class BiStream(trio.abc.HalfCloseableStream):
     ) -> None:
         """Close; after an exception the sending half is reset."""
         try:
-            await self._send.__aexit__(exc_type, exc, traceback)
+            await self[0].__aexit__(exc_type, exc, traceback)
         finally:
-            await self._recv.aclose()
+            await self[1].aclose()
 
     def __repr__(self) -> str:
-        return f"<BiStream: {self._send!r}, {self._recv!r}>"
+        return f"<BiStream: {self[0]!r}, {self[1]!r}>"

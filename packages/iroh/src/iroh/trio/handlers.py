@@ -7,7 +7,7 @@ stops) cancels it in trio.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import trio
@@ -19,6 +19,7 @@ from iroh import hooks as aio_hooks
 from iroh import incoming as aio_incoming
 from iroh import router as aio
 from iroh.hooks import Reject
+from iroh.options import CommonSettings
 from iroh.router import IncomingFilterOutcome
 from iroh.trio.connection import Connection
 from iroh.trio.endpoint import Endpoint
@@ -29,6 +30,7 @@ from iroh_base import EndpointAddr, IrohError
 __all__ = [
     "Adapter",
     "EndpointHooks",
+    "EndpointSettings",
     "Handler",
     "IncomingFilter",
     "ProtocolCreator",
@@ -63,14 +65,14 @@ class ProtocolHandler:
 class ProtocolCreator:
     """Makes a handler that needs the endpoint: `protocols` takes either."""
 
-    def create(self, endpoint: Endpoint) -> ProtocolHandler:
+    def create(self, endpoint: Endpoint) -> ProtocolHandler | aio.ProtocolHandler:
         """Make the handler. Called once while the endpoint is bound."""
         raise NotImplementedError(f"{type(self).__name__} must override create(endpoint)")
 
 
 @runtime_checkable
 class _Accepts(Protocol):
-    def accept(self, conn: Connection) -> Awaitable[None]: ...
+    def accept(self, conn: Connection, /) -> Awaitable[None]: ...
 
 
 Handler = _Accepts | Callable[[Connection], Awaitable[None]] | aio.ProtocolHandler
@@ -95,6 +97,14 @@ class EndpointHooks:
         Cancelled when the connecting or accepting call is; the connection is closed then.
         """
         return None
+
+
+class EndpointSettings(CommonSettings, total=False):
+    """The keywords of `open_endpoint`: as iroh's, but for what is written for trio."""
+
+    protocols: Mapping[bytes, ProtocolCreator | aio.ProtocolCreator | Handler] | None
+    hooks: Sequence[EndpointHooks | aio_hooks.EndpointHooks]
+    incoming_filter: IncomingFilter | None
 
 
 class Adapter:

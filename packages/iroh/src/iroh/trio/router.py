@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import trio
 import trio_asyncio
 
 from iroh import endpoint as aio_endpoint
+from iroh import hooks as aio_hooks
 from iroh import options as aio_options
 from iroh import router as aio
 from iroh.options import EndpointOptions, PresetLike
 from iroh.router import MAX_TASKS
 from iroh.trio.endpoint import Endpoint
-from iroh.trio.handlers import Adapter, EndpointHooks, Handler, IncomingFilter
+from iroh.trio.handlers import (
+    Adapter,
+    EndpointHooks,
+    EndpointSettings,
+    Handler,
+    IncomingFilter,
+    ProtocolCreator,
+)
 from iroh.trio.portal import Portal
 
 __all__ = ["EndpointBuilder", "Router", "open_endpoint"]
@@ -104,7 +112,7 @@ class Router:
 class EndpointBuilder(aio_options.EndpointBuilder):
     """Collects settings, then opens an endpoint once: `async with builder.bind() as endpoint`."""
 
-    def hooks(self, hooks: Any) -> None:
+    def hooks(self, hooks: EndpointHooks | aio_hooks.EndpointHooks) -> None:
         """Ask these about every connection: `iroh.trio.EndpointHooks`, or iroh's for asyncio."""
         if isinstance(hooks, EndpointHooks):
             self.config.hooks.append(hooks)  # type: ignore[arg-type]  # adapted by `bind`
@@ -114,7 +122,7 @@ class EndpointBuilder(aio_options.EndpointBuilder):
     def bind(  # type: ignore[override]  # it is a context manager
         self,
         *,
-        protocols: Mapping[bytes, Any] | None = None,
+        protocols: Mapping[bytes, ProtocolCreator | aio.ProtocolCreator | Handler] | None = None,
         incoming_filter: IncomingFilter | None = None,
         max_connections: int | None = None,
     ) -> AbstractAsyncContextManager[Endpoint]:
@@ -126,7 +134,7 @@ class EndpointBuilder(aio_options.EndpointBuilder):
 
 
 def open_endpoint(
-    options: EndpointOptions | PresetLike | None = None, **settings: Any
+    options: EndpointOptions | PresetLike | None = None, **settings: Unpack[EndpointSettings]
 ) -> AbstractAsyncContextManager[Endpoint]:
     """Bind an endpoint, and close it at the end: EndpointOptions, or a preset with keywords.
 
@@ -136,7 +144,8 @@ def open_endpoint(
     Raises BindError, InvalidInputError.
     """
     if not isinstance(options, EndpointOptions):
-        options = EndpointOptions(preset=options, **settings)
+        written: Any = settings  # for trio, which `_opened` adapts
+        options = EndpointOptions(preset=options, **written)
     elif settings:
         raise TypeError("give either EndpointOptions or keywords, not both")
     given = options
