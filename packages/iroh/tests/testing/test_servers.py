@@ -74,6 +74,24 @@ def test_who_waits_for_ever() -> None:
         story()
 
 
+@pytest.mark.parametrize("seconds", [None, 1.0])
+def test_who_is_out_of_time_cleans_up(seconds) -> None:
+    async def story() -> None:
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), seconds and 5 * seconds)
+        except asyncio.CancelledError as error:
+            await asyncio.sleep(10)
+            cleaned.append(True)
+            error.add_note("it was a good try")
+            raise
+
+    cleaned: list[bool] = []
+    with pytest.raises(VirtualTimeError) as caught:
+        run_in_virtual_time(story(), max_seconds=seconds or 60)
+    assert caught.value.__notes__ == ["it was a good try"]
+    assert cleaned == [True]
+
+
 @in_virtual_time
 async def test_what_virtual_time_has_not() -> None:
     with pytest.raises(VirtualTimeError, match="no sockets"):

@@ -13,6 +13,7 @@ from iroh import BindError, ConnectTimeoutError, Endpoint, EndpointHooks, Lookup
 from iroh.protocols import ECHO_ALPN, Echo
 from iroh.testing import (
     SimulatedNetwork,
+    VirtualTimeError,
     becomes_direct,
     becomes_relayed,
     describe_paths,
@@ -201,6 +202,23 @@ async def test_there_is_no_socket(monkeypatch) -> None:
         _, _, conn = await pair(net)
         await becomes_direct(conn)
         await asyncio.sleep(30)
+
+
+def test_exceptions_say_how_the_network_was() -> None:
+    @in_virtual_time(max_seconds=60)
+    async def story() -> None:
+        async with SimulatedNetwork(seed=5) as net:
+            _, client, conn = await pair(net, "symmetric")
+            net.host_of(client).line.loss = 0.5
+            await conn.accept_uni()
+
+    with pytest.raises(VirtualTimeError, match="more than 60 s of virtual time") as caught:
+        story()
+    (note,) = caught.value.__notes__
+    assert note.startswith("the simulated network of seed 5, after 60.")
+    assert "10.0.1.2, symmetric NAT 203.0.113.1, Line(delay=0.005, loss=0.0" in note
+    assert "<SimulatedRelay https://relay-1.example/: up, 2 clients>" in note
+    assert "filtered" in note
 
 
 def test_no_such_nat() -> None:

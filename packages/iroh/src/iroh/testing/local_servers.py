@@ -18,7 +18,14 @@ from typing import Any, Self
 
 from iroh import DnsResolver, Endpoint, presets
 from iroh_base import EndpointInfo, SocketAddr
-from iroh_dns_server import Config, DnsConfig, DnsServer, HttpConfig, RateLimit
+
+try:
+    from iroh_dns_server import Config, DnsConfig, DnsServer, HttpConfig, RateLimit
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "LocalServers needs the package iroh-dns-server: install iroh with the extra `testing`",
+        name=error.name,
+    ) from None
 from iroh_relay.server import RelayServer, RelayServerConfig
 
 __all__ = ["ORIGIN", "LocalServers"]

@@ -25,6 +25,8 @@ Ts = TypeVarTuple("Ts")
 MAX_SECONDS = 3600.0
 START = 1000.0
 """Seconds; not 0, which code might take for "never"."""
+LAST_SECONDS = 60.0
+"""In which a program that is over may clean up."""
 OURS = "iroh"
 """What the names of iroh's own tasks begin with; a user does not look for the fault there."""
 
@@ -34,24 +36,24 @@ class VirtualTimeError(RuntimeError):
 
 
 class _Selector(selectors.SelectSelector):
-    """Instead of waiting, lets the loop's clock go on."""
+    """Instead of waiting, lets the loop's clock go on, to its end."""
 
     def __init__(self, max_seconds: float) -> None:
         super().__init__()
         self.now = START
-        self.max_seconds = max_seconds
-        self.waiting: Callable[[], str] = str
+        self.end = START + max_seconds
+        self.over: Callable[[str], object]
 
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
-            raise VirtualTimeError(
-                "everybody waits for somebody, and nothing will ever happen" + self.waiting()
-            )
-        self.now += max(timeout, 0.0)
-        if self.now > START + self.max_seconds:
-            raise VirtualTimeError(
-                f"more than {self.max_seconds:g} s of virtual time have passed" + self.waiting()
-            )
+            self.over("everybody waits for somebody, and nothing will ever happen")
+            return []
+        ahead = self.now + max(timeout, 0.0)
+        if ahead > self.end:
+            self.now, self.end = self.end, self.end + LAST_SECONDS
+            self.over(f"more than {self.now - START:g} s of virtual time have passed")
+            return []
+        self.now = ahead
         return super().select(0)
 
 
@@ -64,12 +66,38 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, max_seconds: float = MAX_SECONDS) -> None:
         self._virtual = _Selector(max_seconds)
-        self._virtual.waiting = self._who_waits
+        self._virtual.over = self._over
+        self._main: asyncio.Task[Any] | None = None
+        self._error: VirtualTimeError | None = None
         super().__init__(self._virtual)
 
     def time(self) -> float:
         """Seconds, virtual ones."""
         return self._virtual.now
+
+    async def limited(self, main: Coroutine[Any, Any, T]) -> T:
+        """Await `main`, which is cancelled when virtual time cannot go on, so that it cleans up.
+
+        Raises VirtualTimeError then, with the notes that `main` made while it ended.
+        """
+        self._main = asyncio.current_task()
+        try:
+            return await main
+        except asyncio.CancelledError as cancelled:
+            if self._error is None:
+                raise
+            for note in getattr(cancelled, "__notes__", ()):
+                self._error.add_note(note)
+            raise self._error from None
+        finally:
+            self._main = None
+
+    def _over(self, why: str) -> None:
+        error = VirtualTimeError(why + self._who_waits())
+        if self._main is None or self._error is not None:
+            raise error
+        self._error = error
+        self._main.cancel()
 
     def run_in_executor(
         self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
@@ -125,8 +153,9 @@ def _place(task: "asyncio.Task[Any]") -> str:
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], *, max_seconds: float = MAX_SECONDS) -> T:
     """Run a coroutine to its end in virtual time; as `asyncio.run` otherwise."""
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(max_seconds)) as runner:
-        return runner.run(main)
+    loop = VirtualTimeLoop(max_seconds)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(loop.limited(main))
 
 
 Story = Callable[P, Coroutine[Any, Any, T]]

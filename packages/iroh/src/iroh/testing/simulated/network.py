@@ -54,6 +54,7 @@ class SimulatedNetwork:
     """
 
     def __init__(self, *, seed: int = 0, relays: int = 1) -> None:
+        self.seed: int = seed
         self.rng: random.Random = random.Random(seed)
         self.fates: Counter[str] = Counter()
         self.heard: Counter[SocketAddr] = Counter()
@@ -63,6 +64,7 @@ class SimulatedNetwork:
         self._hosts: dict[str, SimulatedHost] = {}
         self._endpoints: dict[PublicKey, tuple[Endpoint, SimulatedHost]] = {}
         self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
         for _ in range(relays):
             self.add_relay()
 
@@ -77,12 +79,27 @@ class SimulatedNetwork:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if exc is not None:
+            exc.add_note(self.describe())
         try:
             await asyncio.gather(
                 *(endpoint.close() for endpoint, _host in self._endpoints.values())
             )
         finally:
             await asyncio.gather(*(relay.close() for relay in self.relays))
+
+    def describe(self) -> str:
+        """Say in lines what there is and how it goes; exceptions that leave `async with` say it."""
+        names = {host: endpoint.id().fmt_short() for endpoint, host in self._endpoints.values()}
+        hosts = (
+            f"  {names.get(host, 'a host')} {host.ip}, {host.nat.kind} NAT {host.nat.public_ip}, "
+            f"{host.line}"
+            for host in self._hosts.values()
+        )
+        fates = ", ".join(f"{count} {fate}" for fate, count in sorted(self.fates.items()))
+        seconds = self._loop.time() - self._began
+        head = f"the simulated network of seed {self.seed}, after {seconds:.3f} s:"
+        return "\n".join((head, *hosts, *map("  {}".format, self.relays), f"  datagrams: {fates}"))
 
     # -- what is on it -------------------------------------------------------------------------
 

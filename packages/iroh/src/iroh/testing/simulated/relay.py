@@ -90,7 +90,8 @@ class SimulatedRelay:
         return client
 
     def __repr__(self) -> str:
-        return f"<SimulatedRelay {self.url} {'up' if self.is_up else 'stopped'}>"
+        state = "up" if self.is_up else "stopped"
+        return f"<SimulatedRelay {self.url}: {state}, {len(self.service.clients)} clients>"
 
 
 class _Wire:
