@@ -54,7 +54,11 @@ class EndpointAddr:
         addresses: Iterable[str | TransportAddr] = (),
     ) -> None:
         if not isinstance(id, PublicKey):
-            raise TypeError(f"expected an EndpointId, got {type(id).__name__}")
+            raise TypeError(
+                f"expected an EndpointId, got {type(id).__name__}: EndpointId.from_string reads one"
+            )
+        if isinstance(addresses, str):
+            raise TypeError('addresses is a list, not a str: ["127.0.0.1:4433"]')
         relays = [] if relay_url is None else [RelayUrl(relay_url)]
         self._id = id
         self._given_relay = None if relay_url is None else str(relay_url)

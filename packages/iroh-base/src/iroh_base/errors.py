@@ -63,14 +63,16 @@ class IrohErrorKind(enum.Enum):
 class IrohError(Exception):
     """Root of every error raised by the iroh packages.
 
-    `message` is for people; `debug_message` may say more and is the same text when not given.
+    `message` is for people, in the words of the bindings; `debug_message` may say more and is the
+    same text when not given. `hint` says what to do, which `str()` puts behind the message.
     A subclass says its kind in `default_kind`.
     """
 
     default_kind: ClassVar[IrohErrorKind] = IrohErrorKind.INTERNAL
 
-    def __init__(self, message: str, *, debug_message: str | None = None) -> None:
+    def __init__(self, message: str, *, debug_message: str | None = None, hint: str = "") -> None:
         super().__init__(message)
+        self.hint: str = hint
         self._message = message
         self._debug_message = message if debug_message is None else debug_message
 
@@ -91,7 +93,7 @@ class IrohError(Exception):
         return self.kind() is kind
 
     def __str__(self) -> str:
-        return self._message
+        return f"{self._message}; {self.hint}" if self.hint else self._message
 
     def __repr__(self) -> str:
         kind = self.kind().name.title().replace("_", "")

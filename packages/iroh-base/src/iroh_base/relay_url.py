@@ -21,7 +21,8 @@ def _parse(text: str) -> tuple[Url, str]:
     try:
         url = parse_url(text)
     except ValueError as error:
-        raise RelayUrlError(f"Failed to parse relay URL: {error}") from error
+        hint = "" if "://" in text else "a relay URL begins with https:// (or http:// in tests)"
+        raise RelayUrlError(f"Failed to parse relay URL: {error}", hint=hint) from error
     return url, str(url)
 
 

@@ -24,6 +24,10 @@ PREFIX = "endpoint"
 _VARIANT = 0
 
 
+_NO_TICKET = f'a ticket is one word that begins with "{PREFIX}"'
+_DAMAGED = "the ticket is cut off or mistyped"
+
+
 @final
 class EndpointTicket:
     """An `EndpointAddr` that prints as a ticket. Immutable, hashable, equal by its address."""
@@ -41,12 +45,14 @@ class EndpointTicket:
     @classmethod
     def from_string(cls, str: str) -> Self:
         """The ticket with this text; `TicketParsingError` if it is none."""
+        if isinstance(str, bytes):
+            raise TypeError("a ticket is text, not bytes")
         if not str.startswith(PREFIX):
-            raise TicketParsingError(f"wrong prefix, expected {PREFIX}")
+            raise TicketParsingError(f"wrong prefix, expected {PREFIX}", hint=_NO_TICKET)
         try:
             data = base32_decode(str[len(PREFIX) :])
         except ValueError as error:
-            raise TicketParsingError(f"{error}") from error
+            raise TicketParsingError(f"{error}", hint=_DAMAGED) from error
         return cls.from_bytes(data)
 
     @classmethod
@@ -57,7 +63,7 @@ class EndpointTicket:
             reader.variant(_VARIANT + 1)
             return cls(EndpointAddr.read_from(reader))
         except PostcardError as error:
-            raise TicketParsingError(str(error)) from error
+            raise TicketParsingError(str(error), hint=_DAMAGED) from error
 
     def endpoint_addr(self) -> EndpointAddr:
         """The address in the ticket."""

@@ -42,6 +42,7 @@ __all__ = [
     "write_transport_addr",
 ]
 
+_SYNTAX = 'it is "ip:port", like 127.0.0.1:4433 or [::1]:4433; names are not looked up'
 _V4 = re.compile(r"([0-9.]+):([0-9]+)")
 _V6 = re.compile(r"\[([0-9a-fA-F:.]+)(?:%([0-9]+))?\]:([0-9]+)")
 _MAX_PORT = 0xFFFF
@@ -69,6 +70,8 @@ class SocketAddr(NamedTuple):
         The same texts as in Rust: no names, no blanks, a decimal port, no zeros in front of an
         octet.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"an address is text, not {type(text).__name__}; {_SYNTAX}")
         try:
             if match := _V4.fullmatch(text):
                 return cls._checked(ipaddress.IPv4Address(match[1]).packed, "0", match[2])
@@ -77,7 +80,7 @@ class SocketAddr(NamedTuple):
                 return cls._checked(packed, match[2] or "0", match[3])
         except ValueError:
             pass
-        raise AddrParseError(f"invalid socket address syntax: {text[:80]!r}")
+        raise AddrParseError(f"invalid socket address syntax: {text[:80]!r}", hint=_SYNTAX)
 
     @classmethod
     def from_parts(cls, ip: str, port: int) -> Self:

@@ -7,7 +7,7 @@ endpoints use it; they learn of it through `RelayMap.subscribe`.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from iroh_base.errors import InvalidInputError, IrohError, RelayUrlError
+from iroh_base.errors import InvalidInputError, RelayUrlError
 from iroh_base.relay_url import RelayUrl
 
 __all__ = ["DEFAULT_RELAY_QUIC_PORT", "RelayConfig", "RelayMap"]
@@ -47,9 +47,9 @@ def _parse(url: str | RelayUrl) -> RelayUrl:
     try:
         return RelayUrl(url)
     except RelayUrlError as error:
-        raise IrohError(
-            "Failed to parse relay URL", debug_message=f"Failed to parse relay URL: {error}"
-        ) from error
+        message = "Failed to parse relay URL"
+        debug = f"{message}: {error.message()}"
+        raise RelayUrlError(message, debug_message=debug, hint=error.hint) from error
 
 
 def _normalised(config: RelayConfig) -> tuple[RelayUrl, RelayConfig]:
@@ -85,7 +85,7 @@ class RelayMap:
     def from_urls(cls, urls: Iterable[str]) -> "RelayMap":
         """A map of `urls`, each with address discovery on the default port.
 
-        Raises `IrohError` (INTERNAL) if one of them is no URL.
+        Raises `RelayUrlError` if one of them is no URL.
         """
         return cls(RelayConfig(url=url, quic_port=DEFAULT_RELAY_QUIC_PORT) for url in urls)
 
@@ -110,7 +110,7 @@ class RelayMap:
     def insert(self, config: RelayConfig) -> None:
         """Add a relay, or replace the one with the same URL. The map keeps a copy.
 
-        Raises `IrohError` (INTERNAL) for a bad URL, `InvalidInputError` for a bad port.
+        Raises `RelayUrlError` for a bad URL, `InvalidInputError` for a bad port.
         """
         url, copy = _normalised(config)
         if self._relays.get(url) != copy:
@@ -118,18 +118,18 @@ class RelayMap:
             self._changed()
 
     def remove(self, url: str | RelayUrl) -> bool:
-        """Take a relay out; whether it was there. Raises `IrohError` (INTERNAL) for a bad URL."""
+        """Take a relay out; whether it was there. Raises `RelayUrlError` for a bad URL."""
         if self._relays.pop(_parse(url), None) is None:
             return False
         self._changed()
         return True
 
     def contains(self, url: str | RelayUrl) -> bool:
-        """Whether this relay is in the map. Raises `IrohError` (INTERNAL) for a bad URL."""
+        """Whether this relay is in the map. Raises `RelayUrlError` for a bad URL."""
         return _parse(url) in self._relays
 
     def get(self, url: str | RelayUrl) -> RelayConfig | None:
-        """A copy of a relay's configuration. Raises `IrohError` (INTERNAL) for a bad URL."""
+        """A copy of a relay's configuration. Raises `RelayUrlError` for a bad URL."""
         config = self._relays.get(_parse(url))
         return None if config is None else replace(config)
 

@@ -17,7 +17,7 @@ from iroh.magicsock.driver import ConnectionDriver
 from iroh.paths import PathMethods
 from iroh.quic import errors as quic
 from iroh.quic.api import ConnectionStats
-from iroh.streams import BiStream, RecvStream, SendStream, check_code
+from iroh.streams import BiStream, RecvStream, SendStream, as_bytes, check_code
 from iroh_base import PublicKey
 
 __all__ = ["Closed", "Connection", "ConnectionStats", "Side"]
@@ -181,7 +181,7 @@ class Connection(PathMethods, DatagramMethods):
 
         The reason is cut to what fits one packet. Closing again does nothing.
         """
-        self._driver.close(check_code(error_code), bytes(memoryview(reason)))
+        self._driver.close(check_code(error_code), as_bytes(reason))
 
     async def closed(self) -> Closed:
         """Wait for the end and say why. Cancelling it is harmless."""

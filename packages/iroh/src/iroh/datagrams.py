@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from iroh.errors import DatagramError, InvalidInputError, connection_error, rust_debug
+from iroh.errors import DatagramError, DatagramLostError, InvalidInputError, connection_error
 from iroh.magicsock.driver import ConnectionDriver
 from iroh.quic import errors as quic
+from iroh.streams import as_bytes
 
 __all__ = ["DatagramMethods"]
 
@@ -17,21 +18,26 @@ class DatagramMethods:
     def send_datagram(self, data: bytes) -> None:
         """Send unreliably; never waits, and drops the oldest queued when the buffer is full.
 
-        Raises DatagramError: the peer takes none, it is too large, or the connection ended.
+        Raises DatagramError: the peer takes none, or it is too large; DatagramLostError: the
+        connection ended.
         """
         self._queue_datagram(data)
         self._driver.push()
 
     def _queue_datagram(self, data: bytes) -> None:
         try:
-            self._driver.connection.send_datagram(bytes(memoryview(data)))
-        except quic.DatagramTooLarge as error:
-            raise DatagramError(str(error), "TooLarge") from None
+            self._driver.connection.send_datagram(as_bytes(data))
+        except quic.DatagramTooLarge:
+            raise self._too_large(data) from None
         except quic.DatagramUnsupported as error:
             raise DatagramError(str(error), "UnsupportedByPeer") from None
         except quic.ConnectionGone as error:
-            message = f"ConnectionLost({rust_debug(error.reason)})"
-            raise DatagramError(str(error.reason), message) from None
+            raise DatagramLostError(error.reason) from None
+
+    def _too_large(self, data: bytes) -> DatagramError:
+        size, limit = memoryview(data).nbytes, self.max_datagram_size()
+        words = f"a datagram of {size} bytes is too large: {limit} fit now, see max_datagram_size"
+        return DatagramError(words, "TooLarge")
 
     def send_many_datagrams(self, datagrams: Sequence[bytes]) -> int:
         """Send several as `send_datagram` does one; return how many there were.
@@ -40,8 +46,9 @@ class DatagramMethods:
         none is sent, or as `send_datagram`.
         """
         limit = self.max_datagram_size()
-        if limit is not None and any(memoryview(data).nbytes > limit for data in datagrams):
-            raise DatagramError(f"one of them is larger than {limit} bytes", "TooLarge")
+        for data in datagrams:
+            if limit is not None and memoryview(data).nbytes > limit:
+                raise self._too_large(data)
         for data in datagrams:
             self._queue_datagram(data)
         if datagrams:
@@ -54,7 +61,7 @@ class DatagramMethods:
         Raises as send_datagram. Cancelling it sends nothing.
         """
         driver = self._driver
-        data = bytes(memoryview(data))
+        data = as_bytes(data)
         # For one that is larger than the whole buffer nobody has to wait.
         needed = min(len(data), driver.datagram_room)
         while driver.connection.datagram_send_buffer_space() < needed:

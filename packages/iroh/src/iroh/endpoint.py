@@ -8,6 +8,7 @@ bound on and to its thread; a process may have any number of endpoints and loops
 """
 
 import asyncio
+import warnings
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -283,7 +284,8 @@ def _dialled(addr: EndpointAddr | PublicKey, ourselves: PublicKey) -> EndpointAd
     elif not isinstance(addr, EndpointAddr):
         raise TypeError(
             f"connect takes an EndpointAddr or an EndpointId, not {type(addr).__name__}: "
-            "EndpointId.from_string and EndpointTicket.from_string read text"
+            "EndpointId.from_string and EndpointTicket.from_string read text, "
+            "ticket.endpoint_addr() is what is in a ticket"
         )
     if addr.id() == ourselves:
         raise ConnectError("connecting to ourself is not supported")
@@ -328,6 +330,7 @@ class Binding(Coroutine[Any, Any, Endpoint]):
         self._options = options
         self._endpoint: Endpoint | None = None
         self._started: Coroutine[Any, Any, Endpoint] | None = None
+        self._used = False
 
     def __repr__(self) -> str:
         return f"<{_NOT_YET}>"
@@ -339,6 +342,18 @@ class Binding(Coroutine[Any, Any, Endpoint]):
 
     def __await__(self) -> Generator[Any, Any, Endpoint]:
         return self._bind().__await__()
+
+    if not TYPE_CHECKING:  # type checkers have their own words for it
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"an endpoint about to be bound has no {name!r}: await it first, "
+                "endpoint = await Endpoint.bind(...), or enter it with `async with`"
+            )
+
+    def __del__(self) -> None:
+        if not self.__dict__.get("_used", True):
+            warnings.warn("Endpoint.bind was never awaited", RuntimeWarning, stacklevel=1)
 
     # What a Task asks of a coroutine.
 
@@ -356,10 +371,15 @@ class Binding(Coroutine[Any, Any, Endpoint]):
 
     def close(self) -> None:
         """Give up."""
+        self._used = True
         if self._started is not None:
             self._started.close()
 
-    async def _bind(self) -> Endpoint:
+    def _bind(self) -> Coroutine[Any, Any, Endpoint]:
+        self._used = True
+        return self._bound()
+
+    async def _bound(self) -> Endpoint:
         builder = EndpointBuilder()
         builder.apply_options(self._options)
         options = self._options

@@ -1,5 +1,6 @@
 """What an endpoint can be asked, and what of it can be watched: the reading half of `Endpoint`."""
 
+import logging
 from typing import TYPE_CHECKING, overload
 
 from iroh.core import EndpointCore
@@ -21,6 +22,9 @@ from iroh_base import CustomAddr, EndpointAddr, PublicKey, SecretKey, Watcher
 if TYPE_CHECKING:
     from iroh.netmon import NetworkState
     from iroh_relay.client import RelayStatus
+
+
+logger = logging.getLogger(__name__)
 
 
 class EndpointState:
@@ -142,6 +146,8 @@ class EndpointState:
 
         Raises EndpointClosedError when the endpoint is closed before. Cancelling it is harmless.
         """
+        if self._core.relay_map is None and not self._core.closing:
+            logger.warning("online() waits for a home relay, and relays are disabled: for ever")
         async for status in self._core.home_status.watch():
             if status is not None and status.is_connected:
                 return

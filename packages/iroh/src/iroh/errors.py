@@ -17,6 +17,7 @@ __all__ = [
     "ConnectionTimedOutError",
     "ConsumedError",
     "DatagramError",
+    "DatagramLostError",
     "EndpointClosedError",
     "FinishedEarlyError",
     "HandshakePendingError",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 
-class BindError(IrohError):
+class BindError(IrohError, OSError):
     """The endpoint could not be bound; the message says to which address and what to do."""
 
     default_kind = IrohErrorKind.BIND
@@ -82,7 +83,7 @@ class ConnectError(IrohError, ConnectionError):
     @property
     def code(self) -> int | None:
         """The error code the connection was closed with, if any."""
-        return getattr(self.reason, "code", None)
+        return _code(self.reason)
 
 
 class ConnectTimeoutError(ConnectError, TimeoutError):
@@ -143,13 +144,13 @@ class ConnectionLostError(_Worded, ConnectionError):
     default_kind = IrohErrorKind.CONNECTION
 
     def __init__(self, reason: quic.CloseReason) -> None:
-        super().__init__(str(reason), rust_debug(reason))
+        super().__init__(_words(reason), rust_debug(reason))
         self.reason = reason
 
     @property
     def code(self) -> int | None:
         """The error code the connection was closed with, if any."""
-        return getattr(self.reason, "code", None)
+        return _code(self.reason)
 
 
 class ConnectionTimedOutError(ConnectionLostError, TimeoutError):
@@ -162,26 +163,34 @@ class StreamError(_Worded):
     default_kind = IrohErrorKind.STREAM
 
 
+_OVER = "this half of the stream is over: it was finished, reset, stopped or read to its end before"
+
+
 class StreamClosedError(StreamError):
     """This half of the stream was finished, reset or stopped before, or its end was read."""
 
     def __init__(self, message: str = "ClosedStream") -> None:
-        super().__init__("this half of the stream is closed", message)
+        super().__init__(_OVER, message)
 
 
-class StreamConsumedError(ClosedError):
+class StreamConsumedError(_Worded, ClosedError):
     """Finishing, resetting or stopping a half of a stream that is closed already."""
 
     def __init__(self) -> None:
-        super().__init__("ClosedStream { _private: () }")
+        super().__init__(_OVER, "ClosedStream { _private: () }")
 
 
 class StreamLostError(StreamError, ConnectionError):
-    """The connection under the stream ended. `reason` says why."""
+    """The connection under the stream ended. `reason` says why, `code` with which error code."""
 
     def __init__(self, reason: quic.CloseReason) -> None:
-        super().__init__(str(reason), f"ConnectionLost({rust_debug(reason)})")
+        super().__init__(_words(reason), f"ConnectionLost({rust_debug(reason)})")
         self.reason = reason
+
+    @property
+    def code(self) -> int | None:
+        """The error code the connection was closed with, if any."""
+        return _code(self.reason)
 
 
 class StreamResetError(StreamError, ConnectionError):
@@ -204,7 +213,11 @@ class ReadTooLongError(StreamError, ValueError):
     """The stream holds more than the limit given to read_to_end."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the stream holds more than the limit of {limit} bytes", "TooLong")
+        super().__init__(
+            f"the stream holds more than the limit of {limit} bytes; "
+            "allow more, or read it in parts: async for chunk in recv",
+            "TooLong",
+        )
 
 
 class FinishedEarlyError(StreamError, EOFError):
@@ -222,6 +235,30 @@ class DatagramError(_Worded):
     """A datagram could not be sent."""
 
     default_kind = IrohErrorKind.DATAGRAM
+
+
+class DatagramLostError(DatagramError, ConnectionError):
+    """The connection ended. `reason` says why, `code` with which error code."""
+
+    def __init__(self, reason: quic.CloseReason) -> None:
+        super().__init__(_words(reason), f"ConnectionLost({rust_debug(reason)})")
+        self.reason = reason
+
+    @property
+    def code(self) -> int | None:
+        """The error code the connection was closed with, if any."""
+        return _code(self.reason)
+
+
+def _code(reason: quic.CloseReason | None) -> int | None:
+    code: int | None = getattr(reason, "code", None)
+    return code
+
+
+def _words(reason: quic.CloseReason) -> str:
+    if isinstance(reason, quic.LocallyClosed):
+        return "the connection was closed on this side"
+    return str(reason)
 
 
 def rust_debug(reason: quic.CloseReason) -> str:

@@ -38,6 +38,12 @@ Establish = Callable[[ConnectionDriver, Connection | None], Awaitable[Connection
 one is given."""
 
 
+NO_COMMON_ALPN = 0x178
+"""The TLS alert no_application_protocol (RFC 7301) as a QUIC error (RFC 9001 section 4.8)."""
+REFUSED = 0x2
+"""CONNECTION_REFUSED (RFC 9000 section 20.1)."""
+
+
 class IncomingAddr(Variant):
     """Where a connection attempt comes from: IncomingAddr.IP, RELAY or CUSTOM."""
 
@@ -282,9 +288,12 @@ class _Handshake:
         elif isinstance(reason, quic.TimedOut):
             error = ConnectTimeoutError(self._timeout_text())
         else:
-            error = ConnectError(str(reason))
+            error = ConnectError(str(reason), hint=self._hint(getattr(reason, "code", None)))
         error.reason = reason
         return error
+
+    def _hint(self, code: int | None) -> str:
+        return "the dialler offers none of our ALPNs" if code == NO_COMMON_ALPN else ""
 
     def _timeout_text(self) -> str:
         return "timed out: the dialler fell silent in the handshake"
@@ -354,6 +363,11 @@ class Connecting(_Handshake):
         self._take()
         peer = self._remote.endpoint_id
         return OutgoingZeroRttConnection(self._driver, self._wanted, peer, self._complete)
+
+    def _hint(self, code: int | None) -> str:
+        if code == NO_COMMON_ALPN:
+            return f"the peer does not speak {self._wanted!r}"
+        return "it accepts no ALPN now, filters, or is full" if code == REFUSED else ""
 
     def _timeout_text(self) -> str:
         tried = ", ".join(map(str, self._remote.addrs))

@@ -187,7 +187,9 @@ class EndpointBuilder:
         """Apply a preset. Raises TypeError for what is none."""
         chosen = preset() if isinstance(preset, type) else preset
         if not callable(getattr(chosen, "apply", None)):
-            raise TypeError(f"a preset has a method apply(builder); {preset!r} has none")
+            raise TypeError(
+                f"a preset has a method apply(builder); {preset!r} has none: presets.N0 is one"
+            )
         chosen.apply(self)
 
     def apply_n0(self) -> None:
@@ -210,6 +212,11 @@ class EndpointBuilder:
 
     def secret_key(self, bytes: "bytes | SecretKey") -> None:  # the bindings' parameter name
         """Set the identity: 32 bytes or a SecretKey."""
+        if isinstance(bytes, str):
+            raise TypeError(
+                "a secret key is 32 bytes or a SecretKey, not text: SecretKey.from_string "
+                "reads it, load_secret_key keeps one in a file"
+            )
         key = bytes if isinstance(bytes, SecretKey) else SecretKey.from_bytes(bytes)
         self.config.secret_key = key
 
@@ -219,6 +226,11 @@ class EndpointBuilder:
 
     def relay_mode(self, mode: RelayMode) -> None:
         """Choose the relays."""
+        if not isinstance(mode, RelayMode):
+            raise TypeError(
+                f"a relay mode is a RelayMode, not {type(mode).__name__}: RelayMode.disabled(), "
+                'RelayMode.custom_from_urls(["https://relay.example.org"])'
+            )
         self.config.relay_mode = mode
 
     def bind_addr(self, addr: str) -> None:

@@ -284,9 +284,10 @@ class Router:
 
 def _check_handler(alpn: bytes, handler: Handler) -> Handler:
     if isinstance(handler, type) or not (isinstance(handler, _Accepts) or callable(handler)):
+        remedy = f"; did you mean {handler.__name__}()?" if isinstance(handler, type) else ""
         raise TypeError(
             f"the handler of {alpn!r} is an object with an async accept(conn), or an async "
-            f"function of a connection, not {handler!r}"
+            f"function of a connection, not {handler!r}{remedy}"
         )
     return handler
 

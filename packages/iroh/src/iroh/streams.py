@@ -58,6 +58,19 @@ def _describe(stream_id: int) -> str:
     return f"{side} {direction} stream {stream_id >> 2}"
 
 
+def as_bytes(data: bytes) -> bytes:
+    """Return a copy of any bytes-like object. Raises TypeError for others, text among them."""
+    return bytes(_as_view(data))
+
+
+def _as_view(data: bytes) -> memoryview:
+    try:
+        return memoryview(data)
+    except TypeError:
+        remedy = "; text.encode() makes bytes of text" if isinstance(data, str) else ""
+        raise TypeError(f"bytes are sent, not {type(data).__name__}{remedy}") from None
+
+
 class SendStream:
     """The sending half. Create it with `Connection.open_uni` or `open_bi`."""
 
@@ -78,7 +91,7 @@ class SendStream:
         send buffer is full. Cancelling it writes nothing. Raises StreamStoppedError,
         StreamClosedError, StreamLostError.
         """
-        data = buf if type(buf) is bytes else bytes(memoryview(buf))
+        data = buf if type(buf) is bytes else as_bytes(buf)
         while True:
             taken = self._try_write(data)
             if taken or not data:
@@ -96,7 +109,7 @@ class SendStream:
             taken = self._try_write(buf)
             if taken == len(buf):
                 return
-        view = memoryview(buf).cast("B")
+        view = _as_view(buf).cast("B")
         while taken < len(view):
             taken += await self.write(bytes(view[taken : taken + _PART]))
 

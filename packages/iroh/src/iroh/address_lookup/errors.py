@@ -41,7 +41,12 @@ class NoServiceConfigured(AddressLookupFailed):
     """There is no lookup service."""
 
     def __init__(self) -> None:
-        super().__init__("No address lookup configured")
+        super().__init__(
+            "No address lookup configured",
+            hint="nothing is known of where this peer is: dial an EndpointAddr or what is in a "
+            "ticket, tell it to `Endpoint.add_address`, or bind with a preset that looks it up, "
+            "like presets.N0",
+        )
 
 
 class NoResults(AddressLookupFailed):

@@ -18,7 +18,8 @@ class DatagramMethods(Front):
     def send_datagram(self, data: bytes) -> None:
         """Send unreliably; never waits, and drops the oldest queued when the buffer is full.
 
-        Raises DatagramError: the peer takes none, it is too large, or the connection ended.
+        Raises DatagramError: the peer takes none, or it is too large; DatagramLostError: the
+        connection ended.
         """
         self._portal.call(self._aio.send_datagram, data)
 

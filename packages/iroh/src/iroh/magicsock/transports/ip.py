@@ -72,10 +72,12 @@ class IpTransport:
             sock = _new_socket(bind.addr)
         except OSError as error:
             if bind.required:
-                raise BindError(
+                failed = BindError(
                     f"cannot bind UDP {bind.addr}: {error.strerror or error}; "
                     "choose another address or port (port 0 takes any free one)"
-                ) from error
+                )
+                failed.errno = error.errno
+                raise failed from error
             logger.debug("not bound, and not required: %s: %s", bind.addr, error)
             return  # a host without IPv6
         self._bound.append(_Bound(bind, UdpSocket(sock, self._on_batches)))
