@@ -226,6 +226,7 @@ def test_a_forgotten_await_is_told() -> None:
     assert not hasattr(binding, "cr_await")
     with pytest.raises(AttributeError, match=r"no attribute 'id': .* `await` it"):
         binding.id()  # type: ignore[attr-defined]
+    binding.close()  # or it would warn that it was never awaited
 
 
 async def test_what_a_console_shows() -> None:

@@ -88,7 +88,7 @@ AT_REST: dict[str, tuple[Any, Told]] = {
     ),
     "bind, and not awaited": (
         lambda: bind().id(),
-        Told(AttributeError, AttributeError, "await it first"),
+        Told(AttributeError, AttributeError, "not bound yet: `await` it"),
     ),
 }
 

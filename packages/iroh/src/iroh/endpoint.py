@@ -343,14 +343,6 @@ class Binding(Coroutine[Any, Any, Endpoint]):
     def __await__(self) -> Generator[Any, Any, Endpoint]:
         return self._bind().__await__()
 
-    if not TYPE_CHECKING:  # type checkers have their own words for it
-
-        def __getattr__(self, name: str) -> Any:
-            raise AttributeError(
-                f"an endpoint about to be bound has no {name!r}: await it first, "
-                "endpoint = await Endpoint.bind(...), or enter it with `async with`"
-            )
-
     def __del__(self) -> None:
         if not self.__dict__.get("_used", True):
             warnings.warn("Endpoint.bind was never awaited", RuntimeWarning, stacklevel=1)
