@@ -72,7 +72,7 @@ def test_tokens_of_others_and_noise():
 def test_tokens_of_a_retry_go_the_same_way():
     mine = tokens()
     said = RetryToken(b"original", DESTINATION)
-    sealed = mine.for_retry(said, HOME, 0.0)
+    sealed = mine.for_retry(b"original", DESTINATION, HOME, 0.0)
     assert mine.open(sealed, HOME, DESTINATION, 1.0) == said
     with pytest.raises(TokenMisplaced):
         mine.open(sealed, MOVED, DESTINATION, 1.0)

@@ -12,7 +12,7 @@ from iroh.quic.endpoint import Endpoint
 from iroh.quic.errors import CONNECTION_REFUSED, LocallyClosed
 from iroh.quic.incoming import MAX_HELD
 from iroh.quic.limits import Limits
-from iroh.quic.tokens import RetryToken
+from iroh.quic.roles import Attempt
 
 from .demux_kit import (
     CLIENT,
@@ -45,9 +45,7 @@ def test_an_attempt_is_offered_and_its_datagrams_are_kept():
     connection: Any = incoming.accept(CONFIG, NOW)
     assert connection.longs == [(initial(), CLIENT, LOCAL, 1), (more, CLIENT, LOCAL, 0)]
     made = connection.made
-    assert made["peer"] is None
-    assert made["original_destination"] == b"first id"
-    assert (made["retry_source"], made["remote_cid"]) == (None, b"their id")
+    assert made["role"] == Attempt(b"their id", b"first id", None, False)
     assert (made["alpns"], made["remote"], made["local"]) == ([b"a"], CLIENT, LOCAL)
     # what still carries the client's own id comes here, and what carries ours
     received = feed(endpoint, initial(), handshake(connection.source), remote=OTHER)
@@ -113,8 +111,8 @@ def test_retry_validates_the_address():
     with pytest.raises(ValueError):
         incoming.retry(NOW)
     connection: Any = incoming.accept(CONFIG, NOW)
-    assert connection.made["original_destination"] == b"first id"
-    assert connection.made["retry_source"] == pk.parse_long(second).dcid
+    retry_source = pk.parse_long(second).dcid
+    assert connection.made["role"] == Attempt(b"their id", b"first id", retry_source, True)
 
 
 def test_an_expired_token_is_invalid():
@@ -177,7 +175,7 @@ def test_half_open_connections_bring_retry_then_silence():
     accepted = flood(endpoint, 4)
     assert len(accepted) == 2
     assert [pk.parse_long(a.data).kind for a in endpoint.transmit()] == [pk.RETRY, pk.RETRY]
-    made = endpoint._tokens.for_retry(RetryToken(b"first id", b"8 bytes."), CLIENT, NOW)
+    made = endpoint._tokens.for_retry(b"first id", b"8 bytes.", CLIENT, NOW)
     (incoming,) = feed(endpoint, initial(dcid=b"8 bytes.", token=made)).incoming
     assert incoming.remote_validated
     assert flood(endpoint, 1, 10) == []

@@ -12,6 +12,7 @@ from iroh.quic.endpoint import is_one_run
 from iroh.quic.errors import Reset
 from iroh.quic.local_cids import CidChange
 from iroh.quic.remote_cids import TokenChange
+from iroh.quic.roles import Dial
 from iroh.quic.shared import Shared
 
 from .demux_kit import (
@@ -308,8 +309,11 @@ def test_what_a_dial_is_made_with():
     endpoint = make()
     connection: Any = endpoint.connect(CLIENT, PEER, [b"a", b"b"], NOW)
     made = connection.made
-    assert (made["peer"], made["alpns"], made["remote"]) == (PEER, [b"a", b"b"], CLIENT)
-    assert made["original_destination"] is made["retry_source"] is made["remote_cid"] is None
+    assert (made["role"], made["alpns"], made["remote"]) == (
+        Dial(PEER, early_data=False),
+        [b"a", b"b"],
+        CLIENT,
+    )
     assert made["shared"] is endpoint.shared
     assert endpoint.routes.by_cid == {connection.source: (connection, 0)}
 

@@ -44,9 +44,11 @@ class AddressTokens:
         self._used: set[bytes] = set()
         self._void_before = float("-inf")
 
-    def for_retry(self, token: RetryToken, remote: Address, now: float) -> bytes:
-        """Make the token of a Retry."""
-        return self._retry.make(token, remote, now)
+    def for_retry(
+        self, original_destination: bytes, retry_source: bytes, remote: Address, now: float
+    ) -> bytes:
+        """Make the token of a Retry: see RetryToken."""
+        return self._retry.make(original_destination, retry_source, remote, now)
 
     def for_later(self, remote: Address, now: float) -> bytes:
         """Make a token for a later connection."""

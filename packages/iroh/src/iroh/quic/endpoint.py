@@ -47,11 +47,12 @@ from iroh.quic.incoming import MAX_HELD, EngineIncoming, Held
 from iroh.quic.limits import Limits
 from iroh.quic.local_cids import CID_LENGTH, CidChange
 from iroh.quic.remote_cids import TokenChange
+from iroh.quic.roles import Attempt, Dial, Role
 from iroh.quic.shared import Routes, Shared
 from iroh.quic.strangers import FirstPacket
 from iroh.quic.tls import KeyLog
 from iroh.quic.tls.context import check_alpns
-from iroh.quic.tokens import RetryToken, TokenExpired, TokenMisplaced
+from iroh.quic.tokens import TokenExpired, TokenMisplaced
 from iroh_base import SecretKey
 
 if TYPE_CHECKING:
@@ -106,22 +107,9 @@ class MakeConnection(Protocol):
         remote: Address,
         local: Address | None,
         now: float,
-        peer: bytes | None,
-        original_destination: bytes | None,
-        retry_source: bytes | None,
-        remote_cid: bytes | None,
-        early_data: bool = False,
-        web: WebServer | None = None,
-        validated: bool = False,
+        role: Role,
     ) -> EngineConnection:
-        """Make one.
-
-        Client: peer is the key to dial, early_data as in `connect`, the other three are None.
-        Instead of a peer's key, web names a server.
-        Server: peer is None; original_destination is the id of the client's very first Initial;
-        retry_source is that of our Retry, which proved the address and which the Initial keys
-        follow from; remote_cid is the client's own id.
-        """
+        """Make one end of a connection."""
 
 
 class _Batch:
@@ -183,21 +171,8 @@ class Endpoint(QuicEndpoint):
         names = check_alpns(alpns)
         if not names or len(peer) != _KEY_LENGTH:
             raise ValueError("a dial needs a 32-byte key and at least one ALPN")
-        connection = self._make(
-            shared=self.shared,
-            transport=transport or self._transport,
-            alpns=names,
-            remote=remote,
-            local=None,
-            now=now,
-            peer=bytes(peer),
-            original_destination=None,
-            retry_source=None,
-            remote_cid=None,
-            early_data=early_data,
-        )
-        self.update(connection)
-        return cast(Connection, connection)
+        role = Dial(bytes(peer), early_data)
+        return self._dial(remote, role, names, now, transport or self._transport)
 
     def connect_web(
         self,
@@ -208,18 +183,24 @@ class Endpoint(QuicEndpoint):
         transport: TransportConfig,
     ) -> Connection:
         """Start a handshake with a server known by name. Raises ValueError for a bad ALPN."""
+        return self._dial(remote, server, check_alpns(alpns), now, transport)
+
+    def _dial(
+        self,
+        remote: Address,
+        role: Dial | WebServer,
+        alpns: Sequence[bytes],
+        now: float,
+        transport: TransportConfig,
+    ) -> Connection:
         connection = self._make(
             shared=self.shared,
             transport=transport,
-            alpns=check_alpns(alpns),
+            alpns=alpns,
             remote=remote,
             local=None,
             now=now,
-            peer=None,
-            original_destination=None,
-            retry_source=None,
-            remote_cid=None,
-            web=server,
+            role=role,
         )
         self.update(connection)
         return cast(Connection, connection)
@@ -352,6 +333,9 @@ class Endpoint(QuicEndpoint):
         """Make the connection of an attempt and give it what was held."""
         self.drop_incoming(incoming)
         first, token = incoming.first, incoming.token
+        role = Attempt(first.source, first.destination, None, False)
+        if token is not None:
+            role = Attempt(first.source, token.original_destination, token.retry_source, True)
         connection = self._make(
             shared=self.shared,
             transport=config.transport,
@@ -359,11 +343,7 @@ class Endpoint(QuicEndpoint):
             remote=incoming.remote,
             local=incoming.local,
             now=now,
-            peer=None,
-            original_destination=token.original_destination if token else first.destination,
-            retry_source=token.retry_source if token else None,
-            remote_cid=first.source,
-            validated=token is not None,
+            role=role,
         )
         # Retransmitted Initials still carry the id that the client made up.
         self.routes.set_first_id(first.destination, connection)
@@ -475,7 +455,7 @@ class Endpoint(QuicEndpoint):
         self, first: FirstPacket, remote: Address, local: Address | None, now: float
     ) -> None:
         source = self.shared.new_cid()
-        token = self._tokens.for_retry(RetryToken(first.destination, source), remote, now)
+        token = self._tokens.for_retry(first.destination, source, remote, now)
         self._answer(remote, local, strangers.retry(first, source, token))
 
     def _answer(self, remote: Address, local: Address | None, data: bytes) -> None:

@@ -12,6 +12,7 @@ from iroh.quic.datagrams import Address
 from iroh.quic.own_params import own_params, web_params
 from iroh.quic.params import TransportParameters
 from iroh.quic.parts import Parts
+from iroh.quic.roles import Attempt, Dial, Role
 from iroh.quic.shared import Shared
 from iroh.quic.tls.handshake import Handshake
 
@@ -31,33 +32,21 @@ def make_connection(
     remote: Address,
     local: Address | None,
     now: float,
-    peer: bytes | None,
-    original_destination: bytes | None,
-    retry_source: bytes | None,
-    remote_cid: bytes | None,
-    early_data: bool = False,
-    web: WebServer | None = None,
-    validated: bool = False,
+    role: Role,
 ) -> Connection:
     """Make one end of a connection; see endpoint.MakeConnection."""
-    is_client = peer is not None or web is not None
+    is_client = not isinstance(role, Attempt)
     source_cid = shared.new_cid()
-    params = (own_params if web is None else web_params)(transport, source_cid)
-    if is_client:
-        dest_cid = first_id = shared.rng(FIRST_DCID_LENGTH)
-    else:
-        assert remote_cid is not None
-        assert original_destination is not None
-        dest_cid = remote_cid
-        first_id = retry_source or original_destination
-        params.original_destination_connection_id = original_destination
-        params.retry_source_connection_id = retry_source
+    params = (web_params if isinstance(role, WebServer) else own_params)(transport, source_cid)
+    if isinstance(role, Attempt):
+        dest_cid, group = role.client_cid, role.original_destination
+        first_id = role.retry_source or role.original_destination
+        params.original_destination_connection_id = role.original_destination
+        params.retry_source_connection_id = role.retry_source
         params.stateless_reset_token = shared.reset_token(source_cid)
-    tls = _make_tls(
-        *(shared, is_client, alpns, params.encode(shared.rng), peer, early_data, web),
-        post_quantum=transport.post_quantum,
-    )
-    group = original_destination or dest_cid
+    else:
+        dest_cid = group = first_id = shared.rng(FIRST_DCID_LENGTH)
+    tls = _make_tls(shared, role, alpns, params.encode(shared.rng), transport.post_quantum)
     parts = Parts(
         is_client=is_client,
         config=transport,
@@ -72,41 +61,35 @@ def make_connection(
         params=params,
         dropped=shared.dropped,
         original_dcid=first_id,
-        validated=validated,
+        validated=isinstance(role, Attempt) and role.validated,
         qlog=_make_qlog(shared, is_client, group, params, now),
     )
-    if peer is not None:
-        parts.token = shared.received_tokens.take(peer)
-        parts.on_new_token = partial(shared.received_tokens.add, peer)
-    elif not is_client and transport.new_tokens:
+    if isinstance(role, Dial):
+        parts.token = shared.received_tokens.take(role.peer)
+        parts.on_new_token = partial(shared.received_tokens.add, role.peer)
+    elif isinstance(role, Attempt) and transport.new_tokens:
         parts.mp.token_giver = TokenGiver(shared.address_tokens)
     return Connection(parts, now)
 
 
 def _make_tls(
-    shared: Shared,
-    is_client: bool,
-    alpns: Sequence[bytes],
-    params: bytes,
-    peer: bytes | None,
-    early_data: bool,
-    web: WebServer | None,
-    post_quantum: bool,
+    shared: Shared, role: Role, alpns: Sequence[bytes], params: bytes, post_quantum: bool
 ) -> "Handshake | WebHandshake":
-    if web is not None:
+    if isinstance(role, WebServer):
         from iroh.quic.tls.web import WebHandshake  # late: only net reports need it
 
-        return WebHandshake(web.name, alpns, params, web.trust, shared.rng, shared.keylog)
+        return WebHandshake(role.name, alpns, params, role.trust, shared.rng, shared.keylog)
+    is_client = isinstance(role, Dial)
     return Handshake(
         is_client,
         shared.secret_key,
         alpns,
         params,
         shared.rng,
-        peer,
+        role.peer if isinstance(role, Dial) else None,
         ticket_store=shared.received_tickets if is_client else shared.issued_tickets,
         keylog=shared.keylog,
-        early_data=early_data,
+        early_data=isinstance(role, Dial) and role.early_data,
         post_quantum=post_quantum,
     )
 

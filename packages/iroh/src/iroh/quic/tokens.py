@@ -56,17 +56,18 @@ class RetryTokens:
         self._rng = rng
         self._aead = AESGCM(rng(_KEY))
 
-    def make(self, token: RetryToken, remote: Address, now: float) -> bytes:
-        """Seal a token."""
-        assert token.retry_source is not None
+    def make(
+        self, original_destination: bytes, retry_source: bytes, remote: Address, now: float
+    ) -> bytes:
+        """Seal a token that says what a RetryToken has."""
         nonce = self._rng(_NONCE)
         plain = b"".join(
             (
                 _digest(remote),
                 int(now * 1000).to_bytes(_TIME, "big", signed=True),
-                bytes([len(token.original_destination)]),
-                token.original_destination,
-                token.retry_source,
+                bytes([len(original_destination)]),
+                original_destination,
+                retry_source,
             )
         )
         return nonce + self._aead.encrypt(nonce, plain, None)

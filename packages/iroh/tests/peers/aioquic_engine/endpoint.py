@@ -34,7 +34,7 @@ from iroh.quic.datagrams import Address, Datagrams
 from iroh.quic.errors import CONNECTION_REFUSED
 from iroh.quic.limits import Limits
 from iroh.quic.tls.context import check_alpns
-from iroh.quic.tokens import RetryToken, RetryTokens, TokenExpired, TokenMisplaced
+from iroh.quic.tokens import RetryTokens, TokenExpired, TokenMisplaced
 from iroh_base import SecretKey
 
 INVALID_TOKEN = 0xB  # RFC 9000 section 20.1
@@ -279,7 +279,7 @@ class AioquicEndpoint(QuicEndpoint):
         self, first: FirstPacket, remote: Address, local: Address | None, now: float
     ) -> None:
         source = self._shared.new_cid()
-        token = self._tokens.make(RetryToken(first.destination, source), remote, now)
+        token = self._tokens.make(first.destination, source, remote, now)
         self._answer(remote, local, packets.retry(first, source, token))
 
     def _answer(self, remote: Address, local: Address | None, data: bytes) -> None:

@@ -220,7 +220,7 @@ def test_an_expired_token_is_invalid():
 def test_tokens(noise, destination, now):
     tokens = RetryTokens(seeded(1))
     token = RetryToken(destination, b"8 bytes.")
-    sealed = tokens.make(token, CLIENT, now)
+    sealed = tokens.make(destination, b"8 bytes.", CLIENT, now)
     assert tokens.open(sealed, CLIENT, b"8 bytes.", now + 15) == token
     assert tokens.open(noise, CLIENT, b"8 bytes.", now) is None
     assert tokens.open(sealed[:-1], CLIENT, b"8 bytes.", now) is None
