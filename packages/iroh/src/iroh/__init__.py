@@ -21,27 +21,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from iroh import iroh_ffi as iroh_ffi
+    from iroh.iroh_ffi import *  # noqa: F403
     from iroh.public import *  # noqa: F403
     from iroh.public import __all__ as __all__
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> object:
-    """Import the public names when the first is asked for, and `iroh.iroh_ffi` when it is."""
-    if name == "iroh_ffi":
-        return importlib.import_module("iroh.iroh_ffi")
-    if name.startswith("__") and name != "__all__":  # asked of every module, by many
+if not TYPE_CHECKING:  # a checker shall know a name that there is not
+
+    def __getattr__(name: str) -> object:
+        """Import the public names when the first is asked for, and `iroh.iroh_ffi` when it is."""
+        if name == "iroh_ffi":
+            return importlib.import_module("iroh.iroh_ffi")
+        if name.startswith("__") and name != "__all__":  # asked of every module, by many
+            raise AttributeError(f"module 'iroh' has no attribute {name!r}")
+        public = importlib.import_module("iroh.public")
+        here = globals()
+        here.update(
+            {each: getattr(public, each) for each in public.__all__}, __all__=public.__all__
+        )
+        if name in here:  # also a submodule that came along, as `iroh.address_lookup`
+            return here[name]
+        twins = importlib.import_module("iroh.iroh_ffi")  # as in the bindings
+        if name in twins.__all__:
+            return getattr(twins, name)
         raise AttributeError(f"module 'iroh' has no attribute {name!r}")
-    public = importlib.import_module("iroh.public")
-    here = globals()
-    here.update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
-    if name in here:  # also a submodule that came along, as `iroh.address_lookup`
-        return here[name]
-    twins = importlib.import_module("iroh.iroh_ffi")  # as in the bindings
-    if name in twins.TWINS:
-        return getattr(twins, name)
-    raise AttributeError(f"module 'iroh' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -37,7 +37,9 @@ PresetImpl = public.Preset
 ProtocolCreatorImpl = public.ProtocolCreator
 ProtocolHandlerImpl = public.ProtocolHandler
 
-TWINS = (
+# Only `from iroh import *` leaves the bindings' names for type checkers out.
+__all__ = [
+    *public.__all__,
     "AcceptingProtocol",
     "BiStreamProtocol",
     "ConnectingProtocol",
@@ -65,10 +67,7 @@ TWINS = (
     "PresetImpl",
     "ProtocolCreatorImpl",
     "ProtocolHandlerImpl",
-)
-"""The bindings' names for type checkers. Only `from iroh import *` leaves them out."""
-
-__all__ = [*public.__all__, *TWINS]
+]
 
 
 def uniffi_set_event_loop(eventloop: AbstractEventLoop) -> None:

@@ -1,7 +1,7 @@
 """Address lookup: publishing where this endpoint is, and finding where others are."""
 
 from importlib import import_module as _import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from iroh_base import AddrFilter, EndpointData, EndpointInfo, UserData
 
@@ -38,7 +38,7 @@ from .pkarr import (
 from .relay_client import PkarrRelayClient
 from .services import AddressLookupServices, LookupStats
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from .mainline import Dht, DhtAddressLookup, DhtError
     from .mdns import Discovered, DiscoveryEvent, DiscoveryStream, Expired, MdnsAddressLookup
 
@@ -91,13 +91,15 @@ _LATE = {
 """Who does not ask for these need not wait for their state machines."""
 
 
-def __getattr__(name: str) -> object:
-    """Import the DHT and the local network when first asked for."""
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(_import_module(f".{_LATE[name]}", __name__), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker shall know a name that there is not
+
+    def __getattr__(name: str) -> object:
+        """Import the DHT and the local network when first asked for."""
+        if name not in _LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(_import_module(f".{_LATE[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -76,9 +76,11 @@ _LATE = {
 """Imported when they are asked for: some need the extra, all need time."""
 
 
-def __getattr__(name: str) -> object:
-    """Import what is imported late."""
-    for module, names in _LATE.items():
-        if name in names:
-            return getattr(importlib.import_module(f"iroh.testing.{module}"), name)
-    raise AttributeError(f"module 'iroh.testing' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker shall know a name that there is not
+
+    def __getattr__(name: str) -> object:
+        """Import what is imported late."""
+        for module, names in _LATE.items():
+            if name in names:
+                return getattr(importlib.import_module(f"iroh.testing.{module}"), name)
+        raise AttributeError(f"module 'iroh.testing' has no attribute {name!r}")
