@@ -20,8 +20,6 @@ from iroh.quic.frames import HANDSHAKE, INITIAL, ONE_RTT, ZERO_RTT, HandshakeDon
 from iroh.quic.key_phase import DataKeys
 from iroh.quic.keys import initial_keys
 from iroh.quic.own_params import (
-    MAX_NAT_ADDRESSES,
-    MAX_PATH_ID,
     check_cids,
     idle_timeout,
     observed_roles,
@@ -155,10 +153,11 @@ class Establisher:
         p.paths.established = True
         offered = p.params.initial_max_path_id is not None
         if offered and p.peer_params.initial_max_path_id is not None:
-            p.paths.enable_multipath(MAX_PATH_ID, p.peer_params.initial_max_path_id, now)
+            local_max = p.config.max_concurrent_multipath_paths - 1
+            p.paths.enable_multipath(local_max, p.peer_params.initial_max_path_id, now)
             if p.peer_params.max_nat_traversal_addresses is not None:
                 limit = p.peer_params.max_nat_traversal_addresses
-                p.mp.enable_nat_traversal(limit, MAX_NAT_ADDRESSES)
+                p.mp.enable_nat_traversal(limit, p.config.max_remote_nat_traversal_addresses)
         if not p.is_client:
             self.done_pending = True
             path = p.paths.get(0)

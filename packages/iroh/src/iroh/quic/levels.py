@@ -29,12 +29,12 @@ class Level:
         *("recv_hp", "recv_key", "send_hp", "send_key"),
     )
 
-    def __init__(self, epoch: int, path: PathRecovery) -> None:
+    def __init__(self, epoch: int, path: PathRecovery, crypto_limit: int) -> None:
         self.epoch = epoch
         self.kind: int = PACKET_KIND[epoch]
         self.recovery: Recovery = Recovery(path, data=False)
         self.acks: AckTracker = AckTracker(HANDSHAKE_THRESHOLD, HANDSHAKE_DELAY)
-        self.crypto: CryptoStream = CryptoStream()
+        self.crypto: CryptoStream = CryptoStream(crypto_limit)
         self.send_key: PacketKey | None = None
         self.send_hp: HeaderKey | None = None
         self.recv_key: PacketKey | None = None

@@ -9,8 +9,8 @@ A search is a binary one between what is known to pass and the upper bound:
     DUE        | `next_probe`             | SEARCHING, or WAITING when nothing is to be found
     SEARCHING  | probe acked              | SEARCHING above it
     SEARCHING  | probe lost 3 times       | SEARCHING below it
-    SEARCHING  | step below MIN_STEP      | WAITING for INTERVAL
-    any        | black hole               | WAITING for COOLDOWN, MTU back at the minimum
+    SEARCHING  | step too small           | WAITING for `interval`
+    any        | black hole               | WAITING for `cooldown`, MTU back at the minimum
     WAITING    | the time is over         | SEARCHING
 
 Sizes are those of UDP payloads, bytes. Probes are always one packet of their own (`SentRun` with
@@ -43,13 +43,16 @@ class MtuDiscovery:
     """
 
     __slots__ = (
+        "_cooldown",
         "_high",
         "_in_flight",
+        "_interval",
         "_low",
         "_minimum",
         "_probe",
         "_resume",
         "_state",
+        "_step",
         "_suspect",
         "_tries",
         "_upper_bound",
@@ -57,14 +60,24 @@ class MtuDiscovery:
         "mtu",
     )
 
-    def __init__(self, initial: int = BASE_MTU, upper_bound: int = UPPER_BOUND) -> None:
-        self.mtu: int = initial
+    def __init__(
+        self,
+        initial: int = BASE_MTU,
+        upper_bound: int = UPPER_BOUND,
+        *,
+        minimum: int = BASE_MTU,
+        step: int = MIN_STEP,
+        interval: float = INTERVAL,
+        cooldown: float = COOLDOWN,
+    ) -> None:
+        self.mtu: int = max(initial, minimum)
         self.black_holes: int = 0
-        self._minimum = min(initial, BASE_MTU)
+        self._minimum = minimum
+        self._step, self._interval, self._cooldown = step, interval, cooldown
         self._upper_bound = upper_bound
         self._state = DUE
         self._resume = 0.0
-        self._low = self._high = self._probe = initial
+        self._low = self._high = self._probe = self.mtu
         self._tries = 0  # losses at the size of `_probe`
         self._in_flight = False
         self._suspect = BlackHoleDetector(self._minimum)
@@ -72,7 +85,10 @@ class MtuDiscovery:
     def limit(self, max_udp_payload_size: int) -> None:
         """Heed the peer's max_udp_payload_size, before the first probe."""
         self._upper_bound = min(self._upper_bound, max_udp_payload_size)
-        self.mtu = max(min(self.mtu, max_udp_payload_size), self._minimum)
+        if self._minimum > max_udp_payload_size:
+            self._minimum = max_udp_payload_size
+            self._suspect = BlackHoleDetector(max_udp_payload_size)
+        self.mtu = min(self.mtu, max_udp_payload_size)
 
     # -- probes ----------------------------------------------------------------------------------
 
@@ -124,13 +140,13 @@ class MtuDiscovery:
             self._high = last - 1
             self._tries = 0
         size = (self._low + self._high) // 2
-        if abs(size - last) < MIN_STEP:
+        if abs(size - last) < self._step:
             # The bound itself would never be reached by halving.
-            size = self._high if self._high - last >= MIN_STEP else 0
+            size = self._high if self._high - last >= self._step else 0
         self._probe = size
         if not size:
             self._state = WAITING
-            self._resume = now + INTERVAL
+            self._resume = now + self._interval
 
     # -- black holes -----------------------------------------------------------------------------
 
@@ -149,7 +165,7 @@ class MtuDiscovery:
         self.mtu = self._minimum
         self.black_holes += 1
         self._state = WAITING
-        self._resume = now + COOLDOWN
+        self._resume = now + self._cooldown
         self._in_flight = False
         self._tries = self._probe = 0
         return True

@@ -2,13 +2,16 @@
 
 from iroh.quic.config import TransportConfig
 from iroh.quic.errors import TRANSPORT_PARAMETER_ERROR, PeerError
-from iroh.quic.params import RECEIVE_ONLY, SEND_ONLY, TransportParameters
+from iroh.quic.params import (
+    RECEIVE_ONLY,
+    SEND_AND_RECEIVE,
+    SEND_ONLY,
+    TransportParameters,
+)
 
 MAX_UDP_PAYLOAD = 1472  # noq `EndpointConfig::max_udp_payload_size`; seen of Rust iroh
 ACTIVE_CID_LIMIT = 5  # noq CidQueue::LEN
 MAX_DATAGRAM_FRAME = 65_535  # noq `datagram_receive_buffer_size` saturates it
-MAX_PATH_ID = 7  # iroh MAX_MULTIPATH_PATHS is 8
-MAX_NAT_ADDRESSES = 32  # iroh MAX_REMOTE_NAT_TRAVERSAL_ADDRESSES
 MIN_ACK_DELAY_US = 1000  # noq TIMER_GRANULARITY
 MAX_ACK_DELAY = 0.025  # RFC 9000 section 18.2: the default, which is not sent
 
@@ -16,7 +19,7 @@ MAX_ACK_DELAY = 0.025  # RFC 9000 section 18.2: the default, which is not sent
 def own_params(config: TransportConfig, source_cid: bytes) -> TransportParameters:
     """Return what both sides of an iroh connection send."""
     return TransportParameters(
-        max_idle_timeout=round(config.max_idle_timeout * 1000),
+        max_idle_timeout=round((config.max_idle_timeout or 0) * 1000),
         max_udp_payload_size=max(MAX_UDP_PAYLOAD, config.mtu_upper_bound),
         initial_max_data=config.receive_window,
         initial_max_stream_data_bidi_local=config.stream_receive_window,
@@ -27,10 +30,20 @@ def own_params(config: TransportConfig, source_cid: bytes) -> TransportParameter
         active_connection_id_limit=ACTIVE_CID_LIMIT,
         initial_source_connection_id=source_cid,
         max_datagram_frame_size=MAX_DATAGRAM_FRAME if config.datagram_receive_buffer_size else 0,
-        initial_max_path_id=MAX_PATH_ID,
-        max_nat_traversal_addresses=MAX_NAT_ADDRESSES,
+        initial_max_path_id=config.max_concurrent_multipath_paths - 1,
+        max_nat_traversal_addresses=config.max_remote_nat_traversal_addresses,
         min_ack_delay=MIN_ACK_DELAY_US,
+        observed_address_role=_observed_role(
+            config.send_observed_address_reports, config.receive_observed_address_reports
+        ),
     )
+
+
+def _observed_role(sends: bool, receives: bool) -> int | None:
+    """What we say of address reports; None, for neither, is the absence of the parameter."""
+    if sends:
+        return SEND_AND_RECEIVE if receives else SEND_ONLY
+    return RECEIVE_ONLY if receives else None
 
 
 def web_params(config: TransportConfig, source_cid: bytes) -> TransportParameters:
@@ -39,7 +52,7 @@ def web_params(config: TransportConfig, source_cid: bytes) -> TransportParameter
     It has nothing to send but that: no streams, no datagrams, and so no windows.
     """
     return TransportParameters(
-        max_idle_timeout=round(config.max_idle_timeout * 1000),
+        max_idle_timeout=round((config.max_idle_timeout or 0) * 1000),
         max_udp_payload_size=MAX_UDP_PAYLOAD,
         active_connection_id_limit=ACTIVE_CID_LIMIT,
         initial_source_connection_id=source_cid,
@@ -82,7 +95,7 @@ def check_cids(
         raise PeerError(TRANSPORT_PARAMETER_ERROR, "CID authentication failure")
 
 
-def idle_timeout(ours: float, theirs_ms: int) -> float | None:
+def idle_timeout(ours: float | None, theirs_ms: int) -> float | None:
     """The connection's idle timeout, seconds: the smaller one that is not 0 (RFC 9000 10.1)."""
     theirs = theirs_ms / 1000
     if not ours or not theirs:

@@ -99,7 +99,7 @@ class Parts:
         self.keys: DataKeys | None = None
         self.early: EarlyData = EarlyData(self)
         self.update_after = UPDATE_AFTER  # packets that we send with one 1-RTT key
-        self.data_crypto: CryptoStream = CryptoStream()
+        self.data_crypto: CryptoStream = CryptoStream(config.crypto_buffer_size)
         self.streams: Streams = Streams(is_client, config, self.events)
         self.datagrams: DatagramQueue = DatagramQueue(config, self.events)
         self.source_cid = source_cid
@@ -127,12 +127,15 @@ class Parts:
 
     def _start_path(self, remote: Address, local: Address | None, validated: bool) -> None:
         """Make path 0 and the packet-number spaces of the handshake, which share its recovery."""
+        self.paths.idle_timeout = self.config.default_path_max_idle_timeout
+        self.paths.keep_alive = self.config.default_path_keep_alive_interval
         path = self.paths.start(remote, local, validated)
         path.recovery.pto_allowed = False
         self.recovery: PathRecovery = path.recovery.path
         self.recovery.peer_validated = not self.is_client
         self.levels: dict[int, Level] = {
-            epoch: Level(epoch, self.recovery) for epoch in (INITIAL, HANDSHAKE)
+            epoch: Level(epoch, self.recovery, self.config.crypto_buffer_size)
+            for epoch in (INITIAL, HANDSHAKE)
         }
         self.recovery.spaces.sort(key=lambda space: space.data)
 
@@ -257,7 +260,17 @@ class Keeper:
 
     def _mtud(self) -> MtuDiscovery:
         config = self._p.config
-        return MtuDiscovery(config.initial_mtu, config.mtu_upper_bound)
+        return MtuDiscovery(
+            *(config.initial_mtu, config.mtu_upper_bound),
+            minimum=config.min_mtu,
+            step=config.mtu_minimum_change,
+            interval=config.mtu_interval,
+            cooldown=config.mtu_black_hole_cooldown,
+        )
+
+    def _rtt(self) -> RttEstimator:
+        config = self._p.config
+        return RttEstimator(config.initial_rtt, config.time_threshold)
 
     def _controller(self, mtu: int) -> Controller:
         return make_controller(self._p.config.congestion, mtu)
@@ -269,11 +282,15 @@ class Keeper:
     def path_created(self, path: Path, sibling: Path | None) -> None:
         """Give a new path its packet-number space, congestion window, pacer, MTU."""
         p = self._p
-        rtt = RttEstimator(p.config.initial_rtt)
+        rtt = self._rtt()
         if sibling is not None:
             rtt.set_initial(sibling.recovery.path.rtt.smoothed)
         mtud = self._mtud()
-        shared = PathRecovery(self._controller(mtud.mtu), rtt, mtud)
+        shared = PathRecovery(
+            *(self._controller(mtud.mtu), rtt, mtud),
+            packet_threshold=p.config.packet_threshold,
+            persistent_periods=p.config.persistent_congestion_threshold,
+        )
         if p.peer_params is not None:
             mtud.limit(p.peer_params.max_udp_payload_size)
             shared.peer_max_ack_delay = p.mp.ack_frequency.peer_delay
@@ -301,7 +318,7 @@ class Keeper:
             if params is not None:
                 path.mtud.limit(params.max_udp_payload_size)
             shared.congestion = self._controller(shared.mtud.mtu)
-            shared.rtt = RttEstimator(self._p.config.initial_rtt)
+            shared.rtt = self._rtt()
             path.pacer = Pacer()
         if self._p.keys is not None:
             self._p.keys.reset_spin()

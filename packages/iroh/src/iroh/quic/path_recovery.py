@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from iroh.quic.congestion import Controller, Cubic
 from iroh.quic.mtud import MtuDiscovery
+from iroh.quic.reordering import PACKET_THRESHOLD
 from iroh.quic.rtt import RttEstimator
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ FAST_GROWTH, SLOW_GROWTH = 1.0, 2.0
 """Most that the interval grows per step (noq MAX_PTO_FAST_INTERVAL, MAX_PTO_INTERVAL)."""
 SLOW_RTT = SLOW_GROWTH * 2 / 3
 """Above it the interval may grow by 1.5 RTT (noq SLOW_RTT_THRESHOLD)."""
+PERSISTENT_PERIODS = 3
+"""kPersistentCongestionThreshold, in probe timeouts (RFC 9002 section 7.6.1)."""
 NEVER = float("inf")
 
 
@@ -38,6 +41,8 @@ class PathRecovery:
     ecn_unproven: how many marked packets may yet be lost, as some routers drop them; 0 once one
         arrived, or none is marked any more (RFC 9000 section 13.4.2).
     lost_packets, lost_bytes, congestion_events: totals.
+    packet_threshold: how many packets may overtake one before it is lost, to begin with.
+    persistent_periods: probe timeouts of nothing but losses after which the window starts over.
 
     app_limited: set after each transmit: there was nothing more to send, though the window and
         the pacer had room. The window does not grow then.
@@ -62,8 +67,10 @@ class PathRecovery:
         "lost_bytes",
         "lost_packets",
         "mtud",
+        "packet_threshold",
         "peer_max_ack_delay",
         "peer_validated",
+        "persistent_periods",
         "pto_count",
         "rtt",
         "spaces",
@@ -74,7 +81,12 @@ class PathRecovery:
         congestion: Controller | None = None,
         rtt: RttEstimator | None = None,
         mtud: MtuDiscovery | None = None,
+        *,
+        packet_threshold: int = PACKET_THRESHOLD,
+        persistent_periods: int = PERSISTENT_PERIODS,
     ) -> None:
+        self.packet_threshold: int = packet_threshold
+        self.persistent_periods: int = persistent_periods
         self.rtt: RttEstimator = rtt or RttEstimator()
         self.mtud: MtuDiscovery = mtud or MtuDiscovery()
         self.congestion: Controller = congestion or Cubic(self.mtud.mtu)

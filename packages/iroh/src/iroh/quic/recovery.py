@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Part", "PathRecovery", "Recovery", "SentRun", "Slice", "StreamSink", "Token"]
 
-PERSISTENT_PERIODS = 3
-"""kPersistentCongestionThreshold, in probe timeouts (RFC 9002 section 7.6.1)."""
 MAX_SILENT = 128
 """Packets kept that elicit no ACK; nobody promises to acknowledge them (noq keeps 1000)."""
 FIRST_SKIP_BITS = 6
@@ -86,7 +84,7 @@ class Recovery:
         self.data: bool = data
         self.next: int = 0
         self.largest_acked: int = -1
-        self.reordering: Reordering = Reordering()
+        self.reordering: Reordering = Reordering(self.path.packet_threshold)
         self.loss_time: float = NEVER
         self.probes: int = 0
         self.pto_allowed: bool = True
@@ -370,7 +368,7 @@ class Recovery:
     def _persistent(self, lost: list[SentRun]) -> bool:
         """Whether nothing arrived for so long that the path must have changed (section 7.6)."""
         path = self.path
-        period = PERSISTENT_PERIODS * path.pto()
+        period = path.persistent_periods * path.pto()
         start = expected = -1.0
         for run in lost:
             if run.first != expected:

@@ -13,7 +13,7 @@ from iroh.quic.sent import SentRun
 PACKET_THRESHOLD = 3
 """kPacketThreshold (RFC 9002 section 6.1.1)."""
 MAX_PACKET_THRESHOLD = 128
-"""How far it grows."""
+"""How far it grows, unless it began above."""
 LATE_STEP, MAX_LATE = 0.125, 2.0
 """How the time threshold grows, in 9/8 RTT (Linux RACK: by steps, up to one RTT more)."""
 MAX_SUSPECTS = 64
@@ -25,15 +25,17 @@ Ranges = Sequence[tuple[int, int]]
 class Reordering:
     """How patient loss detection is in one space, and what it may have given up too early.
 
+    start: the packet_threshold to begin with.
     packet_threshold: how many packets may overtake one before it is lost.
     patience: and for how long, in units of 9/8 RTT.
     suspects: (first, last, time sent) of what was given up in this congestion event, oldest first.
     """
 
-    __slots__ = ("_judging", "packet_threshold", "patience", "suspects")
+    __slots__ = ("_judging", "_start", "packet_threshold", "patience", "suspects")
 
-    def __init__(self) -> None:
-        self.packet_threshold: int = PACKET_THRESHOLD
+    def __init__(self, start: int = PACKET_THRESHOLD) -> None:
+        self._start = start
+        self.packet_threshold: int = start
         self.patience: float = 1.0
         self.suspects: list[tuple[int, int, float]] = []
         self._judging = False
@@ -51,7 +53,7 @@ class Reordering:
     def reset(self) -> None:
         """Become as impatient as at the start: the path seems to be another one."""
         self.settle()
-        self.packet_threshold = PACKET_THRESHOLD
+        self.packet_threshold = self._start
         self.patience = 1.0
 
     def add(self, lost: Iterable[SentRun]) -> None:
@@ -88,7 +90,7 @@ class Reordering:
     def _tolerate(self, distance: int) -> None:
         """Wait longer from now on: a packet that `distance` others overtook was not lost."""
         if distance > self.packet_threshold:
-            self.packet_threshold = min(distance, MAX_PACKET_THRESHOLD)
+            self.packet_threshold = max(min(distance, MAX_PACKET_THRESHOLD), self._start)
         else:
             self.patience = min(self.patience + LATE_STEP, MAX_LATE)
 

@@ -4,6 +4,8 @@ INITIAL_RTT = 0.333
 """kInitialRtt (RFC 9002 section 6.2.2; noq `TransportConfig::initial_rtt`)."""
 GRANULARITY = 0.001
 """kGranularity: no timer is finer than this (RFC 9002 section 6.1.2)."""
+TIME_THRESHOLD = 9 / 8
+"""kTimeThreshold (RFC 9002 section 6.1.2)."""
 
 
 class RttEstimator:
@@ -14,11 +16,17 @@ class RttEstimator:
     latest: the last sample. minimum: the smallest one; both are the guess before any sample.
     sampled: whether any sample was taken yet.
     timeout: the probe timeout without the peer's max_ack_delay (section 6.2.1).
+    time_threshold: how many RTTs a packet may be overtaken.
     """
 
-    __slots__ = ("latest", "minimum", "sampled", "smoothed", "timeout", "variation")
+    __slots__ = (
+        *("latest", "minimum", "sampled", "smoothed", "time_threshold", "timeout", "variation"),
+    )
 
-    def __init__(self, initial: float = INITIAL_RTT) -> None:
+    def __init__(
+        self, initial: float = INITIAL_RTT, time_threshold: float = TIME_THRESHOLD
+    ) -> None:
+        self.time_threshold: float = time_threshold
         self.sampled: bool = False
         self._guess(initial)
 
@@ -63,7 +71,7 @@ class RttEstimator:
         self.minimum = self.latest
 
     def loss_delay(self) -> float:
-        """Give how long a packet may be overtaken before it is lost: 9/8 RTT (section 6.1.2)."""
+        """Give how long a packet may be overtaken before it is lost (section 6.1.2)."""
         longest = self.latest if self.latest > self.smoothed else self.smoothed
-        delay = longest * 1.125
+        delay = longest * self.time_threshold
         return delay if delay > GRANULARITY else GRANULARITY

@@ -49,6 +49,8 @@ class Transmitter(LongSender):
 
     def __init__(self, parts: "Parts") -> None:
         super().__init__(parts)
+        self._max_run = build.MAX_RUN if parts.config.enable_segmentation_offload else 1
+        self._pads = parts.config.pad_to_mtu
         self.asked: float = NEVER
         """When transmit was last called: what was due then and did not leave is held back."""
 
@@ -141,7 +143,7 @@ class Transmitter(LongSender):
             packet.add(Ping().encode())
         if not packet.used:
             return False
-        self._seal_out(path, cid, packet, out, now)
+        self._seal_out(path, cid, packet, out, now, size=size if self._pads else 0)
         return True
 
     def _add_probe(self, path: "Path", packet: build.Packet, now: float, short: int) -> None:
@@ -199,7 +201,7 @@ class Transmitter(LongSender):
             self._fill(packet, control)
             if not packet.eliciting and not packet.used:
                 break
-            self._seal_out(path, cid, packet, out, now)
+            self._seal_out(path, cid, packet, out, now, size=mtu if self._pads else 0)
             if packet.room > _NOT_FULL and not datagrams:
                 shared.app_limited = shared.room() >= mtu
                 break
@@ -217,12 +219,14 @@ class Transmitter(LongSender):
     ) -> bool:
         """Send a run of a stream's data, or of datagrams (no half); False: not two packets full."""
         p, mtu = self._p, path.mtud.mtu
-        count = min(room // mtu, build.MAX_RUN, MAX_BATCH_BYTES // mtu)
+        count = min(room // mtu, self._max_run, MAX_BATCH_BYTES // mtu)
         if p.keys is None or count < 2:
             return False
         ecn = path.recovery.path.ecn
         way = (p.keys, path.recovery, path.path_id, cid)
         if half is None:
+            if self._pads:
+                return False
             payloads = p.datagrams.take_run(count, mtu - build.short_overhead(cid))
             if not payloads:
                 return False
@@ -232,6 +236,10 @@ class Transmitter(LongSender):
             chunk = build.run_chunk(mtu, cid, half.stream_id)
             if not half.has_lost() and half.pending() < 2 * chunk:
                 return False
+            if self._pads:  # no packet of a run is padded, so they all have to be full
+                count = 0 if half.has_lost() else min(count, half.pending() // chunk)
+                if not count:
+                    return False
             p.streams.next_sender()
             run = half.take_run(count, chunk)
             count = len(run[1])

@@ -42,6 +42,7 @@ class Outlet:
     """The connection's side of sending.
 
     window: bytes held for all streams together; `held` is how many there are.
+    is_fair: whether streams of one priority take turns; else each is sent to its end.
     limit: how much the peer lets us send on all streams (MAX_DATA); `used` is how much we have.
     blocked_at: the limit for which DATA_BLOCKED was sent, -1 for none.
     writers: halves that took fewer bytes than they were given, by stream id.
@@ -54,6 +55,7 @@ class Outlet:
         "_events",
         "_levels",
         "_parked",
+        "_turn",
         "blocked_at",
         "held",
         "limit",
@@ -70,7 +72,9 @@ class Outlet:
         events: list[Event],
         on_blocked: Callable[[SendHalf | None], None],
         on_end: Callable[[SendHalf], None],
+        is_fair: bool = True,
     ) -> None:
+        self._turn = -1 if is_fair else 0
         self.window: int = window
         self.held: int = 0
         self.limit: int = 0
@@ -110,7 +114,7 @@ class Outlet:
             return None
         half = queue[0]
         if len(queue) > 1:
-            queue.rotate(-1)
+            queue.rotate(self._turn)
         return half
 
     def set_priority(self, half: SendHalf, priority: int) -> None:

@@ -45,7 +45,8 @@ class StreamTable:
         )
         self._intake = Intake(config.receive_window)
         self.outlet: Outlet = Outlet(
-            config.send_window, events, self._on_blocked, self._on_sender_end
+            *(config.send_window, events, self._on_blocked, self._on_sender_end),
+            is_fair=config.send_fairness,
         )
         self.control: Control = Control(
             *(self._senders, self._receivers, self.outlet, self._intake),

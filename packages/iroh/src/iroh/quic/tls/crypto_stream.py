@@ -16,7 +16,7 @@ from iroh.quic import varint
 from iroh.quic.errors import CRYPTO_BUFFER_EXCEEDED, PeerError
 
 MAX_BUFFERED = 16384
-"""Bytes ahead of what was read, as noq's crypto_buffer_size; RFC 9000 7.5 asks for 4096."""
+"""Bytes ahead of what was read (noq `crypto_buffer_size`; RFC 9000 7.5 asks for 4096)."""
 CRYPTO = 0x06  # RFC 9000 section 19.6
 _TYPE_AND_LENGTH = 3
 """Bytes of a CRYPTO frame for its type and a length below 2**14."""
@@ -89,12 +89,16 @@ class CryptoStream:
     """One encryption level's CRYPTO data, in and out.
 
     As the owner of sent frames (`sent.Part`) its info is (offset, length).
+    limit: bytes that may come ahead of what was read.
     out: what was written and has not arrived yet.
     """
 
-    __slots__ = ("_acked", "_base", "_held", "_lost", "_next", "_read", "_received", "out")
+    __slots__ = (
+        *("_acked", "_base", "_held", "_limit", "_lost", "_next", "_read", "_received", "out"),
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_BUFFERED) -> None:
+        self._limit = limit
         self._read = 0
         self._held = bytearray()  # from offset _read on; zeroes where nothing came yet
         self._received = _NONE
@@ -116,7 +120,7 @@ class CryptoStream:
             fresh = bytes(data[self._read - offset :])
             self._read = end
             return fresh
-        if end - self._read > MAX_BUFFERED:
+        if end - self._read > self._limit:
             raise PeerError(CRYPTO_BUFFER_EXCEEDED, "too much CRYPTO data out of order", CRYPTO)
         if offset < self._read:
             data, offset = data[self._read - offset :], self._read
