@@ -78,6 +78,7 @@ class ClientContext(Context):
     alpn: bytes | None
     peer_key: bytes | None
     peer_params: bytes | None
+    schedule: Schedule
     early_data_accepted: bool
 
     def __init__(
@@ -127,8 +128,9 @@ class ClientContext(Context):
             self.early_data_offered = True
         self._send_hello(b"")
         if self.early_ticket is not None:
-            schedule = self.schedule = self._schedule_psk
-            assert schedule is not None
+            schedule = self._schedule_psk
+            assert schedule is not None  # there is a ticket
+            self.schedule = schedule
             secret = schedule.derive(b"c e traffic", schedule.transcript())
             self._give_key(ZERO_RTT, True, secret)
 
@@ -345,7 +347,6 @@ class ClientContext(Context):
         if self._store is None or self.peer_key is None or not offer.ticket:
             return
         assert self.alpn is not None
-        assert self.schedule is not None
         self._store.add(
             Ticket(
                 peer=self.peer_key,

@@ -105,6 +105,8 @@ class Context:
     """
 
     is_client: ClassVar[bool]
+    schedule: Schedule
+    """Set by the ServerHello; at a client that sends early data by the ClientHello, for that."""
     complete: bool = False
     """Whether the handshake is complete (RFC 9001 section 4.1.1)."""
     resumed: bool = False
@@ -122,7 +124,6 @@ class Context:
         self.peer_key: bytes | None = None
         self.peer_params: bytes | None = None
         self.client_random: bytes = b""
-        self.schedule: Schedule | None = None
         self.entries: list[bytes] = [encode_spki(settings.secret_key.public().to_bytes())]
         kind = bytes((1, ms.RAW_PUBLIC_KEY)) if self.is_client else bytes((ms.RAW_PUBLIC_KEY,))
         self.extensions: dict[int, bytes] = {
@@ -176,14 +177,12 @@ class Context:
 
     def _add(self, message: bytes) -> bytes:
         """Add one of our messages to the transcript."""
-        assert self.schedule is not None
         self.schedule.update(message)
         return message
 
     # -- keys ----------------------------------------------------------------------------------
 
     def _give_key(self, epoch: int, is_send: bool, secret: bytes) -> None:
-        assert self.schedule is not None
         self.keys.append((epoch, is_send, self.schedule.suite, secret))
         if self.settings.on_key is not None:
             self.settings.on_key(epoch, is_send, secret)
@@ -191,7 +190,6 @@ class Context:
     def _start_handshake_keys(self, shared: bytes) -> None:
         """Both hellos are in the transcript: protect what follows."""
         schedule = self.schedule
-        assert schedule is not None
         schedule.agree(shared)
         hellos = schedule.transcript()
         server = schedule.derive(b"s hs traffic", hellos)
@@ -210,7 +208,6 @@ class Context:
         It is also the transcript of the exporter secret (RFC 8446 section 7.1).
         """
         schedule = self.schedule
-        assert schedule is not None
         schedule.conclude()
         at_finished = self._exporter_hash = schedule.transcript()
         client = schedule.derive(b"c ap traffic", at_finished)
@@ -218,7 +215,6 @@ class Context:
 
     def _end(self) -> None:
         """Both Finished are in the transcript: keep what tickets and exporters need, no more."""
-        assert self.schedule is not None
         self._resumption_hash = self.schedule.end_transcript()
         self.complete = True
         self.extensions = {}
@@ -247,7 +243,6 @@ class Context:
 
     def _check_verify(self, message: bytes) -> None:
         """Take the peer's CertificateVerify: the key that was shown signed the transcript."""
-        assert self.schedule is not None
         scheme, signature = ms.decode_verify(message)
         if scheme != ms.ED25519:
             raise Alert(al.ILLEGAL_PARAMETER, "CertificateVerify is not ed25519")
@@ -262,7 +257,6 @@ class Context:
 
     def _prove(self, certificate: bytes) -> bytes:
         """Write Certificate and CertificateVerify."""
-        assert self.schedule is not None
         self._add(certificate)
         context = _SIGNED_BY_CLIENT if self.is_client else _SIGNED_BY_SERVER
         signature = self._sign(context + self.schedule.transcript())
@@ -273,7 +267,6 @@ class Context:
 
     def _check_finished(self, message: bytes) -> None:
         schedule = self.schedule
-        assert schedule is not None
         expected = schedule.finished(self._recv_secret, schedule.transcript())
         if not hmac.compare_digest(message[4:], expected):
             raise Alert(al.DECRYPT_ERROR)
@@ -282,7 +275,6 @@ class Context:
     def _finish(self) -> bytes:
         """Write Finished."""
         schedule = self.schedule
-        assert schedule is not None
         verify_data = schedule.finished(self._send_secret, schedule.transcript())
         return self._add(ms.message(ms.FINISHED, verify_data))
 
@@ -290,14 +282,13 @@ class Context:
 
     def exporter_secret(self) -> bytes | None:
         """Give the exporter master secret; None before the first application secret."""
-        if not self._exporter_hash or self.schedule is None:
+        if not self._exporter_hash:
             return None
         return self.schedule.derive(b"exp master", self._exporter_hash)
 
     def resumption_secret(self, nonce: bytes) -> bytes:
         """Derive the secret of a ticket (RFC 8446 section 4.6.1), after both Finished."""
         schedule = self.schedule
-        assert schedule is not None
         if not self._resumption_master:
             self._resumption_master = schedule.derive(b"res master", self._resumption_hash)
         master, size = self._resumption_master, schedule.size
@@ -305,9 +296,9 @@ class Context:
 
     def export_keying_material(self, length: int, label: bytes, context: bytes) -> bytes:
         """Derive exporter bytes (RFC 8446 section 7.5). Raises ValueError for a bad length."""
-        schedule, secret = self.schedule, self.exporter_secret()
-        assert schedule is not None
+        secret = self.exporter_secret()
         assert secret is not None
+        schedule = self.schedule
         if not 0 < length <= MAX_EXPORT_BLOCKS * schedule.size:
             raise ValueError("the length of exported keying material is out of range")
         digest, size = schedule.digest, schedule.size

@@ -83,7 +83,7 @@ class ServerContext(Context):
     peer_key: bytes | None
     peer_params: bytes | None
     client_random: bytes
-    schedule: Schedule | None
+    schedule: Schedule
     early_data_offered: bool
 
     def __init__(self, settings: Settings, store: TicketStore | None, rng: Rng) -> None:
@@ -118,17 +118,16 @@ class ServerContext(Context):
         if share is None:
             self._ask_again(message, suite, group)
             return
-        selected = self._resume(message, extensions, suite)
-        schedule = self.schedule
-        if schedule is None:
-            schedule = self.schedule = Schedule(suite)
-            schedule.update(self._before + message)
+        self._resume(message, extensions, suite)
+        if not self.resumed:
+            self.schedule = Schedule(suite)
+            self.schedule.update(self._before + message)
         try:
             public, shared = gr.answer(group, share)
         except ValueError as error:
             raise Alert(al.ILLEGAL_PARAMETER, "ClientHello has an invalid key share") from error
         answer = {ms.SUPPORTED_VERSIONS: ms.TLS_1_3, ms.KEY_SHARE: ms.encode_share(group, public)}
-        if selected:
+        if self.resumed:
             answer[ms.PRE_SHARED_KEY] = b"\x00\x00"
         self._send(INITIAL, self._add(_server_hello(os.urandom(32), suite, answer)))
         self._start_handshake_keys(shared)
@@ -196,18 +195,18 @@ class ServerContext(Context):
 
     # -- resumption ----------------------------------------------------------------------------
 
-    def _resume(self, message: bytes, extensions: ms.Extensions, suite: int) -> bool:
-        """Redeem the ticket that the client offers, if it does and all is well."""
+    def _resume(self, message: bytes, extensions: ms.Extensions, suite: int) -> None:
+        """Redeem the ticket that the client offers, if it does and all is well: `resumed`."""
         data = extensions.get(ms.PRE_SHARED_KEY)
         if data is None:
-            return False
+            return
         offer = ms.decode_offer(data)
         if not self._takes_tickets or len(offer.tickets) != 1 or len(offer.binders) != 1:
-            return False
+            return
         identity, self._offered_age = offer.tickets[0]
         ticket = self._redeem(identity)
         if ticket is None or ticket.cipher_suite != suite:
-            return False
+            return
         schedule = Schedule(suite, ticket.secret)
         schedule.update(self._before + message[: -offer.binders_size])
         if not hmac.compare_digest(offer.binders[0], schedule.binder(schedule.transcript())):
@@ -219,7 +218,6 @@ class ServerContext(Context):
             self.early_data_accepted = True
             secret = schedule.derive(b"c e traffic", schedule.transcript())
             self._give_key(ZERO_RTT, False, secret)
-        return True
 
     def _redeem(self, identity: bytes) -> Ticket | None:
         if self._store is None:
@@ -287,7 +285,6 @@ class ServerContext(Context):
     def _give_ticket(self, store: TicketStore, nonce: bytes) -> None:
         assert self.peer_key is not None
         assert self.alpn is not None
-        assert self.schedule is not None
         random = self._rng(_IDENTITY_LENGTH + 4)
         ticket = Ticket(
             peer=self.peer_key,
