@@ -1,7 +1,7 @@
 """Says how much of the public types a type checker knows, by pyright --verifytypes.
 
                     all names   what users see
-    iroh_base         100.0 %          100.0 %
+    iroh_base        100.00 %         100.00 %
 
 "All names" are those of every module that do not begin with an underscore, the engine's inner ones
 too: a type is known when it is declared, not when a checker could guess it. "What users see" is
@@ -93,7 +93,7 @@ def main() -> int:
     print(f"{'':16s}  all names   what users see")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for package, found in zip(SHOWN, pool.map(measure, SHOWN), strict=True):
-            line = f"{package:16s}  {found.all_names:7.1f} %          {found.seen:5.1f} %"
+            line = f"{package:16s}  {found.all_names:7.2f} %         {found.seen:6.2f} %"
             print(line, flush=True)
             if min(found.all_names, found.seen) < LEAST:
                 low = True

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from iroh_relay.client import RelayStatus
 
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class EndpointState:

@@ -1,7 +1,7 @@
 """Address lookup: publishing where this endpoint is, and finding where others are."""
 
+import typing as _typing
 from importlib import import_module as _import_module
-from typing import TYPE_CHECKING
 
 from iroh_base import AddrFilter, EndpointData, EndpointInfo, UserData
 
@@ -38,7 +38,7 @@ from .pkarr import (
 from .relay_client import PkarrRelayClient
 from .services import AddressLookupServices, LookupStats
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .mainline import Dht, DhtAddressLookup, DhtError
     from .mdns import Discovered, DiscoveryEvent, DiscoveryStream, Expired, MdnsAddressLookup
 
@@ -91,7 +91,7 @@ _LATE = {
 """Who does not ask for these need not wait for their state machines."""
 
 
-if not TYPE_CHECKING:  # a checker shall know a name that there is not
+if not _typing.TYPE_CHECKING:  # a checker shall know a name that there is not
 
     def __getattr__(name: str) -> object:
         """Import the DHT and the local network when first asked for."""

@@ -21,10 +21,10 @@ from iroh_base import EndpointInfo, SocketAddr
 
 try:
     from iroh_dns_server import Config, DnsConfig, DnsServer, HttpConfig, RateLimit
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
         "LocalServers needs the package iroh-dns-server: install iroh with the extra `testing`",
-        name=error.name,
+        name=_error.name,
     ) from None
 from iroh_relay.server import RelayServer, RelayServerConfig
 
