@@ -107,35 +107,6 @@ def test_the_servers_get_all_arguments(monkeypatch, capsys) -> None:
     assert "iroh-dns-server is not installed; from a checkout: pip" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_names_every_command(shell, capsys) -> None:
-    assert main(["completion", shell]) == 0
-    script = capsys.readouterr().out
-    for name in ("listen", "recv", "--relay-mode", "disabled", "until-direct"):
-        assert name in script
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-@pytest.mark.parametrize(
-    ("words", "found"),
-    [
-        ("iroh ti", "ticket"),
-        ("iroh send --relay-mode st", "staging"),
-        ("iroh ticket ma", "make"),
-        ("iroh -q recv --ov", "--overwrite"),
-        ("iroh completion f", "fish"),
-    ],
-)
-def test_completion_in_bash(words, found, capsys) -> None:
-    main(["completion", "bash"])
-    script = capsys.readouterr().out + (
-        f"\nCOMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _iroh"
-        '\nprintf %s "${COMPREPLY[*]}"'
-    )
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == (found, "")
-
-
 def test_every_command_has_a_function() -> None:
     from importlib import import_module
 

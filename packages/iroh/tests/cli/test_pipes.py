@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -83,6 +84,101 @@ async def test_tcp_forwarding_and_an_end_by_signal(start, bind) -> None:
         listen.signal(signal.SIGTERM)
         connect.signal(signal.SIGINT)
         assert [(await each.end())[0] for each in (listen, connect)] == [0, 0]
+
+
+async def forwarded(start, serve, *options: str):
+    """A server behind `iroh listen --tcp`, and where `iroh connect --tcp` leads to it from."""
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    listen = await start("--json", "listen", "--tcp", f"127.0.0.1:{port}")
+    ticket = (await listen.event("listening"))["ticket"]
+    connect = await start("--json", "connect", *options, "--tcp", "[::1]:0", ticket)
+    where = (await connect.event("listening"))["at"]
+    assert where.startswith("[::1]:")
+    return server, listen, connect, ("::1", int(where.rpartition(":")[2]))
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+@posix
+async def test_many_connections_and_ends_in_either_order(start) -> None:
+    """More at once than are dialled at once; the server ends its half first, the client goes on."""
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def greet(reader, writer) -> None:
+        writer.write(b"I have said it all")
+        writer.write_eof()
+        heard.put_nowait(await reader.read())
+        await close(writer)
+
+    server, _, _, where = await forwarded(start, greet)
+
+    async def visit(number: int) -> None:
+        reader, writer = await asyncio.open_connection(*where)
+        assert await reader.read() == b"I have said it all"
+        writer.write(b"%d" % number)
+        await close(writer)
+
+    async with server:
+        await asyncio.gather(*map(visit, range(40)))
+        assert {int(await heard.get()) for _ in range(40)} == set(range(40))
+
+
+@posix
+async def test_what_breaks_off_looks_broken(start) -> None:
+    """A TCP client of a killed `iroh listen` sees a reset: a mere end would look like the whole."""
+
+    async def endless(_reader, writer) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(bytes(1000))
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        await close(writer)
+
+    server, listen, connect, where = await forwarded(start, endless, "--idle-timeout", "1")
+    async with server:
+        reader, writer = await asyncio.open_connection(*where)
+        await reader.readexactly(1000)
+        listen.process.kill()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        await close(writer)
+        failed = await connect.event("failed")
+        assert "nothing comes from the peer any more" in failed["message"]
+
+
+@posix
+async def test_a_server_that_is_down_and_a_pipe_that_is_taken(start) -> None:
+    """Both sides say so, and a TCP client sees a reset."""
+    listen = await start("--json", "listen", "--tcp", "127.0.0.1:1")
+    ticket = (await listen.event("listening"))["ticket"]
+    connect = await start("connect", ticket)
+    status, _, said = await connect.end(b"x")
+    assert (status, "is the server running that it leads to?" in said) == (4, True)
+    assert "Connect call failed" in (await listen.event("failed"))["message"]
+    connect = await start("--json", "connect", "--tcp", "127.0.0.1:0", ticket)
+    host, _, port = (await connect.event("listening"))["at"].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+    await close(writer)
+    assert (await connect.event("failed"))["status"] == 4
+    listen = await start("-q", "listen", "--recv-only")
+    ticket = await listen.line("stderr")
+    first = await start("--json", "connect", ticket)
+    await first.event("connected", "stderr")
+    assert first.process.stdin is not None
+    first.process.stdin.write(b"mine")
+    assert listen.process.stdout is not None
+    assert await listen.process.stdout.readexactly(4) == b"mine"
+    late = await start("connect", ticket)
+    status, _, said = await late.end(b"x")
+    assert (status, "end of the pipe is taken" in said) == (4, True)
 
 
 @posix

@@ -60,7 +60,7 @@ def _nodes(parser: argparse.ArgumentParser, words: tuple[str, ...]) -> Iterator[
 _BASH = """\
 _iroh() {{
     local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" path="" each
-    for each in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+    for each in "${{COMP_WORDS[@]:1:$((COMP_CWORD - 1))}}"; do
         case "$path $each" in
 {paths}
         esac

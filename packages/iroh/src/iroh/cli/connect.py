@@ -26,6 +26,9 @@ __all__ = ["run"]
 
 Accepted = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 _LIMIT = 256 * 1024  # bytes that a socket may be ahead of the pipe
+_WAITING = 1024  # connections that the kernel holds before we take them
+_DIALS = 16
+"""Dials at once: each costs some 20 ms of computing, and a thousand at once would all time out."""
 
 
 async def run(options: argparse.Namespace, console: Console) -> int:
@@ -49,6 +52,7 @@ def _alpn(options: argparse.Namespace) -> bytes:
 
 async def _listen_locally(endpoint: Endpoint, options: argparse.Namespace, console: Console) -> int:
     tasks: set[asyncio.Task[None]] = set()
+    room = asyncio.Semaphore(_DIALS)
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -56,7 +60,11 @@ async def _listen_locally(endpoint: Endpoint, options: argparse.Namespace, conso
         tasks.add(task)
         task.add_done_callback(tasks.discard)
         try:
-            await _carry(endpoint, options, console, reader, writer)
+            async with room:
+                conn = await dial(endpoint, options.peer, _alpn(options), options, console)
+            async with conn, _worded(options):
+                pipe = await open_pipe(conn, handshake=not options.alpn)
+                await forward(pipe, reader, writer)
         except Exception as error:  # noqa: BLE001 (one pipe's end is not the program's)
             told = exits.in_words(error)
             console.tell("failed", f"pipe: {told}", message=str(told), status=told.status)
@@ -80,18 +88,6 @@ async def _listen_locally(endpoint: Endpoint, options: argparse.Namespace, conso
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     raise AssertionError
-
-
-async def _carry(
-    endpoint: Endpoint,
-    options: argparse.Namespace,
-    console: Console,
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-) -> None:
-    conn = await dial(endpoint, options.peer, _alpn(options), options, console)
-    async with conn, _worded(options):
-        await forward(await open_pipe(conn, handshake=not options.alpn), reader, writer)
 
 
 @asynccontextmanager
@@ -118,7 +114,7 @@ async def _local_server(options: argparse.Namespace, accepted: Accepted) -> Asyn
     """Listen on the TCP or Unix socket of the options; gives its address. Raises OSError."""
     if options.tcp:
         host, port = options.tcp
-        server = await asyncio.start_server(accepted, host, port, limit=_LIMIT)
+        server = await asyncio.start_server(accepted, host, port, limit=_LIMIT, backlog=_WAITING)
         found = ", ".join(_name(each) for each in server.sockets)
     else:
         start = getattr(asyncio, "start_unix_server", None)
@@ -127,7 +123,7 @@ async def _local_server(options: argparse.Namespace, accepted: Accepted) -> Asyn
         _remove_stale(options.unix)
         before = os.umask(0o177)  # whoever can write to the socket can use the pipe
         try:
-            server = await start(accepted, options.unix, limit=_LIMIT)
+            server = await start(accepted, options.unix, limit=_LIMIT, backlog=_WAITING)
         finally:
             os.umask(before)
         found = options.unix
