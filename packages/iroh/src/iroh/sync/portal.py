@@ -119,6 +119,11 @@ class _Worker:
         try:
             with asyncio.Runner() as runner:  # ends tasks, generators and executors
                 runner.run(self._serve())
+        except RuntimeError:
+            # Python 3.12 ends an executor by a thread, of which there can be no more after the main
+            # one; the interpreter itself ends the executor's threads.
+            if threading.main_thread().is_alive():
+                raise
         finally:
             self._started.set()
             with self._lock:
