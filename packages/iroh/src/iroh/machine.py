@@ -6,8 +6,9 @@ everything that leaves an endpoint, or comes to it from outside, passes here.
 
 import os
 import random
+import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from iroh.magicsock.transports.ip import IpTransport
 
@@ -19,9 +20,46 @@ if TYPE_CHECKING:
     from iroh.netmon import NetworkMonitor
     from iroh.options import EndpointConfig
     from iroh.quic.datagrams import Datagrams
+    from iroh_base import SocketAddr
     from iroh_relay.client import RelayClient
 
-__all__ = ["Machine"]
+__all__ = ["Machine", "UdpSockets"]
+
+
+class UdpSockets(Protocol):
+    """The UDP sockets of an endpoint, as `IpTransport` describes them."""
+
+    @property
+    def dropped(self) -> int:
+        """Datagrams that could not be sent."""
+
+    @property
+    def dropped_mapped_source(self) -> int:
+        """Datagrams that claimed a source inside the mapped prefix."""
+
+    def start(self) -> None:
+        """Read from now on."""
+
+    async def flush(self) -> None:
+        """Let what is queued leave, for a moment."""
+
+    def close(self) -> None:
+        """Release the ports at once."""
+
+    def rebind(self) -> bool:
+        """Replace every socket by a fresh one; say whether all could be."""
+
+    def send(self, batch: "Datagrams") -> bool:
+        """Send to a real address. Says False when no socket of ours reaches it."""
+
+    def bound_sockets(self) -> "list[SocketAddr]":
+        """Where we listen. Works after close."""
+
+    def sockets(self) -> list[socket.socket]:
+        """The sockets of the operating system: a list that `rebind` keeps true."""
+
+    def direct_addresses(self, machine: Sequence[str] | None = None) -> "list[SocketAddr]":
+        """Where peers on this machine's networks reach us; machine: its addresses, if known."""
 
 
 class Machine:
@@ -44,7 +82,7 @@ class Machine:
         binds: "Sequence[Bind]",
         metrics: "SocketMetrics",
         defaults: bool,
-    ) -> IpTransport:
+    ) -> UdpSockets:
         """Bind the UDP sockets. Raises BindError."""
         return IpTransport(deliver, binds, metrics, defaults)
 

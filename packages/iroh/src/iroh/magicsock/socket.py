@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from iroh.ca_tls import CaTlsConfig
-from iroh.machine import Machine
+from iroh.machine import Machine, UdpSockets
 from iroh.magicsock.binds import Bind
 from iroh.magicsock.direct_addrs import DirectAddresses
 from iroh.magicsock.driver import ConnectionDriver
@@ -32,7 +32,7 @@ from iroh.magicsock.remote import Lookup, RemoteMap, RemoteState
 from iroh.magicsock.remote_paths import RemoteConnection, Surroundings
 from iroh.magicsock.selector import BiasedRttPathSelector, PathSelector
 from iroh.magicsock.transports.custom import CustomTransport, CustomTransports
-from iroh.magicsock.transports.ip import IpTransport, is_mapped
+from iroh.magicsock.transports.ip import is_mapped
 from iroh.magicsock.transports.relay import RelayResolver, RelayTransport
 from iroh.metrics import SocketMetrics
 from iroh.quic.datagrams import Address, Datagrams
@@ -82,7 +82,7 @@ class MagicSock:
         metrics = self._metrics = SocketMetrics()
         self.deliver: Callable[[Sequence[Datagrams]], None] = lambda _batches: None
         self.mapped: MappedAddrs = MappedAddrs(machine.random_bytes)
-        self.ip: IpTransport = machine.ip_transport(self._deliver, binds, metrics, default_binds)
+        self.ip: UdpSockets = machine.ip_transport(self._deliver, binds, metrics, default_binds)
         self.relay: RelayTransport | None = None
         if relay_map is not None:
             self.relay = RelayTransport(

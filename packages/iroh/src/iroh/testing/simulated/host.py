@@ -7,10 +7,10 @@ import ipaddress
 import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iroh.errors import BindError
-from iroh.machine import Machine
+from iroh.machine import Machine, UdpSockets
 from iroh.netmon import NetworkMonitor
 from iroh.netmon.state import IFF_UP, DefaultRoute, Interface, LocalIp, NetworkState
 from iroh.quic.datagrams import Datagrams
@@ -99,7 +99,7 @@ class SimulatedHost(Machine):
         binds: Sequence[Bind],
         metrics: SocketMetrics,
         defaults: bool,
-    ) -> Any:
+    ) -> UdpSockets:
         """Bind one IPv4 socket. Raises BindError while another endpoint has it."""
         if self._udp is not None:
             raise BindError("an endpoint is on this simulated machine already; make another host")
@@ -186,7 +186,10 @@ class SimulatedHost(Machine):
 
 
 class _Udp:
-    """In place of IpTransport: one IPv4 socket, or none."""
+    """One IPv4 socket, or none."""
+
+    dropped = dropped_mapped_source = 0
+    """What is lost is lost on the way."""
 
     def __init__(
         self,
