@@ -11,6 +11,7 @@ import pytest
 
 from iroh import BindError, ConnectTimeoutError, Endpoint, EndpointHooks, LookupFailedError
 from iroh.protocols import ECHO_ALPN, Echo
+from iroh.protocols.files import FILES_ALPN, Download, FileShare, collect
 from iroh.testing import (
     SimulatedNetwork,
     VirtualTimeError,
@@ -193,6 +194,29 @@ async def test_a_preset_for_programs_that_bind_themselves() -> None:
         with pytest.raises(InvalidInputError):
             net.host_of(server)
     assert seen == [ECHO_ALPN]
+
+
+@in_virtual_time
+async def test_files_on_the_move(tmp_path) -> None:
+    """A whole protocol, with its threads and its disk: the receiver changes its network then."""
+    (tmp_path / "file").write_bytes(bytes(3_000_000))
+    collection = collect([tmp_path / "file"])
+    async with SimulatedNetwork() as net:
+        server = await net.endpoint(protocols={FILES_ALPN: FileShare(collection)})
+        client = await net.endpoint("full-cone")
+        await server.online()
+        conn = await client.connect(server.id(), FILES_ALPN)
+        await becomes_direct(conn)
+        net.host_of(client).line.delay = 0.1
+        with Download(collection.hash, tmp_path / "there") as download:
+            await download.prepare(conn)
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(download.run(conn))
+                await asyncio.sleep(0.5)
+                assert not running.done()
+                net.host_of(client).move("full-cone")
+            assert download.finish()
+    assert (tmp_path / "there" / "file").stat().st_size == 3_000_000
 
 
 @in_virtual_time
