@@ -1,4 +1,5 @@
 import asyncio
+import logging
 
 import pytest
 
@@ -125,6 +126,32 @@ async def test_a_peer_silent_in_its_handshake_blocks_nobody(bind) -> None:
     assert await echo(client, server, b"hello") == b"hello"
     stuck.cancel()
     await asyncio.wait((stuck,))
+
+
+async def test_connections_end_in_task_groups_as_anywhere(bind, caplog) -> None:
+    """A handler with a TaskGroup, in which a lost connection comes in an ExceptionGroup."""
+
+    async def streams(conn) -> None:
+        started.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(conn.accept_uni())
+                tasks.create_task(conn.accept_bi())
+        finally:
+            ended.set()
+
+    started, ended = asyncio.Event(), asyncio.Event()
+    caplog.set_level(logging.INFO, "iroh.router")
+    server, client = await bind(protocols={b"many/0": streams}), await bind()
+    conn = await client.connect(server.addr(), b"many/0")
+    await started.wait()
+    conn.close(3, b"bye")
+    await ended.wait()
+    await server.close()
+    assert [record.levelname for record in caplog.records if record.name == "iroh.router"] == [
+        "INFO"
+    ]
+    assert "protocol b'many/0': closed by peer: bye" in caplog.text
 
 
 async def test_an_alpn_that_nobody_serves_is_closed_and_told(bind, caplog) -> None:

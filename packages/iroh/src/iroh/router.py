@@ -246,9 +246,12 @@ class Router:
         except asyncio.CancelledError:
             conn.close()
             raise
-        except Exception:  # the root of a handler's task: its bug must not end the router
+        except Exception as error:  # the root of a handler's task: its bug must not end the router
             conn.close()  # the traceback may keep the handle alive
-            logger.exception("protocol %r failed", conn.alpn())
+            if isinstance(error, ExceptionGroup) and error.split(IrohError)[1] is None:
+                logger.info("protocol %r: %s", conn.alpn(), error.exceptions[0])
+            else:
+                logger.exception("protocol %r failed", conn.alpn())
 
     async def _passes(self, incoming: Incoming) -> bool:
         """Ask the filter, and do what it says."""
