@@ -14,9 +14,10 @@ import tempfile
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Self
+from typing import Self, Unpack
 
 from iroh import DnsResolver, Endpoint, presets
+from iroh.options import EndpointSettings
 from iroh_base import EndpointInfo, SocketAddr
 
 try:
@@ -82,7 +83,7 @@ class LocalServers:
             nameservers=[str(self.dns.dns_addr)],
         )
 
-    async def bind(self, **settings: Any) -> Endpoint:
+    async def bind(self, **settings: Unpack[EndpointSettings]) -> Endpoint:
         """Bind an endpoint on loopback that uses these servers; settings as EndpointOptions."""
         settings.setdefault("bind_addr", BIND)
         endpoint = await Endpoint.bind(self.preset, **settings)

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Unpack
 
 from iroh import Connection, Endpoint, presets
+from iroh.options import EndpointSettings, PresetLike
 
 __all__ = ["connect_pair"]
 
@@ -14,16 +15,16 @@ BIND = "127.0.0.1:0"
 
 @asynccontextmanager
 async def connect_pair(
-    alpn: bytes, **settings: Any
+    alpn: bytes, *, preset: PresetLike = presets.Minimal, **settings: Unpack[EndpointSettings]
 ) -> AsyncIterator[tuple[Connection, Connection]]:
     """Connect two endpoints on loopback without any server; gives the dialling end first.
 
     settings: EndpointOptions of both. At the end both endpoints are closed.
     """
-    settings = {"preset": presets.Minimal, "bind_addr": BIND, **settings}
-    preset = settings.pop("preset")
+    settings.setdefault("bind_addr", BIND)
+    serving: EndpointSettings = {**settings, "alpns": [alpn]}
     async with (
-        Endpoint.bind(preset, alpns=[alpn], **settings) as server,
+        Endpoint.bind(preset, **serving) as server,
         Endpoint.bind(preset, **settings) as client,
         asyncio.TaskGroup() as tasks,
     ):

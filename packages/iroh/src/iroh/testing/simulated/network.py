@@ -21,9 +21,10 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, Unpack
 
 from iroh.endpoint import Endpoint
+from iroh.options import EndpointSettings
 from iroh.quic.datagrams import Datagrams
 from iroh.testing.simulated.host import SimulatedHost
 from iroh.testing.simulated.lookup import Directory
@@ -151,7 +152,7 @@ class SimulatedNetwork:
         return SimulatedHost(self, self.to_nat(behind))
 
     async def endpoint(
-        self, behind: Nat | NatKind = "port-restricted", **settings: Any
+        self, behind: Nat | NatKind = "port-restricted", **settings: Unpack[EndpointSettings]
     ) -> Endpoint:
         """Bind an endpoint on a machine of its own; settings as EndpointOptions."""
         host = self.host(behind)
