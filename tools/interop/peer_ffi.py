@@ -183,9 +183,16 @@ class Agent(Moves):
         """Give the endpoint's counters."""
         return {name: item.value for name, item in self.endpoints[endpoint].stats().items()}
 
-    async def do_close_endpoint(self, endpoint: int) -> dict[str, Any]:
-        """Close an endpoint, and say how long that took and what its accept says afterwards."""
+    async def do_close_endpoint(
+        self, endpoint: int, connection: int = 0, code: int = 0, reason: str = ""
+    ) -> dict[str, Any]:
+        """Close an endpoint, and say how long that took and what its accept says afterwards.
+
+        connection: closed with code and reason right before.
+        """
         start = time.monotonic()
+        if connection:
+            self.connections[connection].close(code, reason.encode())
         await self.endpoints[endpoint].close()
         took = time.monotonic() - start
         after = await self.endpoints[endpoint].accept_next()
@@ -231,6 +238,10 @@ class Agent(Moves):
         connection = await accepting.connect()
         told = {"relayed": relayed, "offered": offered, "retries": retries}
         return {**told, **self.present(connection, start)}
+
+    async def do_next(self, endpoint: int) -> dict[str, bool]:
+        """Wait for an attempt, and leave it; say whether there was one."""
+        return {"some": await self.endpoints[endpoint].accept_next() is not None}
 
     def present(self, connection: Any, start: float) -> dict[str, Any]:
         """Number a connection and say who is at the other end."""

@@ -1,6 +1,7 @@
 """Direct: over UDP on this machine, no relay."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -245,23 +246,46 @@ async def test_close_code_and_reason(pair: Pair, evidence: Evidence) -> None:
     evidence(told)
 
 
+Side = tuple[Peer, int, int]
+"""A peer, the number of its endpoint, that of its connection."""
+
+
+async def sides(pair: Pair) -> tuple[Side, Side]:
+    """Connect two fresh endpoints."""
+    home = await pair.listener.call("bind", alpns=[ALPN])
+    away = await pair.dialer.call("bind")
+    accepting = pair.listener.begin("accept", endpoint=home["endpoint"])
+    arguments = {"endpoint": away["endpoint"], "alpn": ALPN, "ticket": home["ticket"]}
+    dialled = await pair.dialer.call("connect", **arguments)
+    accepted = await accepting
+    return (
+        (pair.dialer, away["endpoint"], dialled["connection"]),
+        (pair.listener, home["endpoint"], accepted["connection"]),
+    )
+
+
 async def test_graceful_endpoint_close(pair: Pair, evidence: Evidence) -> None:
     """Closing an endpoint closes its connections with code 0 at once, from either side."""
     for first in (0, 1):
-        home = await pair.listener.call("bind", alpns=[ALPN])
-        away = await pair.dialer.call("bind")
-        accepting = pair.listener.begin("accept", endpoint=home["endpoint"])
-        arguments = {"endpoint": away["endpoint"], "alpn": ALPN, "ticket": home["ticket"]}
-        dialled = await pair.dialer.call("connect", **arguments)
-        accepted = await accepting
-        sides = (
-            (pair.dialer, away["endpoint"], dialled["connection"]),
-            (pair.listener, home["endpoint"], accepted["connection"]),
-        )
-        (here, endpoint, _), (there, _, theirs) = sides[first], sides[1 - first]
+        both_sides = await sides(pair)
+        (here, endpoint, _), (there, _, theirs) = both_sides[first], both_sides[1 - first]
         waiting = there.begin("closed", connection=theirs)
         told = await here.call("close_endpoint", endpoint=endpoint)
         assert told["closed"]
         assert not told["accepts"]
         assert (await waiting)["reason"] == "closed by peer: 0"
         evidence(f"{here.kind} closed in {told['ms']} ms")
+
+
+async def test_last_words(pair: Pair) -> None:
+    """A code and a reason arrive although the endpoint closes at once, and who accepts is told."""
+    for first in (0, 1):
+        both_sides = await sides(pair)
+        (here, endpoint, mine), (there, _, theirs) = both_sides[first], both_sides[1 - first]
+        waiting = there.begin("closed", connection=theirs)
+        accepting = here.begin("next", endpoint=endpoint)
+        words: dict[str, Any] = {"connection": mine, "code": 42, "reason": "thanks, bye!"}
+        told = await here.call("close_endpoint", endpoint=endpoint, **words)
+        assert told["closed"]
+        assert not (await accepting)["some"]
+        assert (await waiting)["reason"] == "closed by peer: thanks, bye! (code 42)"

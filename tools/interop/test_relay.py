@@ -109,6 +109,26 @@ async def test_dialer_at_home_elsewhere(pair: Pair, relay: Server) -> None:
         assert told["same"] == 1
 
 
+async def test_a_second_endpoint_with_the_same_key(pair: Pair, relay: Server) -> None:
+    """It takes the relay over: who dials the key from then on reaches it, not the first."""
+    key = "07" * 32
+    where: dict[str, Any] = {"relay": relay.url, "address": "127.0.0.1:0", "key": key}
+    for number in range(2):
+        away = await pair.dialer.call("bind", relay=relay.url)  # one that knows nothing yet
+        await pair.dialer.call("online", endpoint=away["endpoint"])
+        bound = await pair.listener.call("bind", alpns=[f"{ALPN}{number}"], **where)
+        home = await pair.listener.call("online", endpoint=bound["endpoint"])
+        accepting = pair.listener.begin("accept", endpoint=bound["endpoint"])
+        target: dict[str, Any] = {"id": home["id"], "relay": home["relay"]}
+        target["alpn"] = f"{ALPN}{number}"
+        dialled = await pair.dialer.call("connect", endpoint=away["endpoint"], **target)
+        accepted = await accepting
+        assert (dialled["remote"], accepted["remote"]) == (home["id"], away["id"])
+        closed = pair.dialer.begin("closed", connection=dialled["connection"])
+        await pair.listener.call("close", connection=accepted["connection"], code=1, reason="bye")
+        assert (await closed)["reason"] == "closed by peer: bye (code 1)"
+
+
 async def test_relay_counts_its_clients(pair: Pair, relay: Server, evidence: Evidence) -> None:
     """Both endpoints are clients of the relay; after their end it has seen both leave."""
     endpoints = []

@@ -18,6 +18,7 @@ from iroh import (
     SecretKey,
     TransportConfig,
 )
+from iroh.errors import ConsumedError
 
 from .conftest import ALPN, meet
 
@@ -131,6 +132,23 @@ async def test_incoming_refuse_ignore_retry(bind) -> None:
     accepted = await again
     assert accepted.remote_id() == client.id()
     assert (await dial).remote_id() == server.id()
+
+
+async def test_what_is_offered_is_known_before_it_is_answered(bind) -> None:
+    server, client = await bind(alpns=[ALPN]), await bind()
+    more = [b"%03d" % number + bytes(250) for number in range(20)]  # a hello of several packets
+    for also in ([], more):
+        dial = asyncio.create_task(client.connect(server.addr(), ALPN, additional_alpns=also))
+        incoming = await server.accept_next()
+        offered = incoming.offered_alpns()
+        while offered is None:  # its other packets are on the way
+            await asyncio.sleep(0)
+            offered = incoming.offered_alpns()
+        assert offered == [ALPN, *also]
+        accepted = await incoming
+        assert (await dial).alpn() == accepted.alpn() == ALPN
+        with pytest.raises(ConsumedError):
+            incoming.offered_alpns()
 
 
 async def test_an_undecided_attempt_is_refused_when_dropped(bind) -> None:

@@ -104,6 +104,19 @@ async def test_rejected_data_is_sent_again(bind) -> None:
         early.close()
 
 
+async def test_tickets_of_others_do_not_disturb(bind) -> None:
+    """Upstream test_0rtt_non_consecutive: a server met in between has tickets of its own."""
+    client = await bind()
+    server, another = [await bind(protocols={ALPN: EarlyEcho()}) for _ in range(2)]
+    await leave_ticket(client, server)
+    await leave_ticket(client, another)
+    early = (await client.connect_pending(server.addr(), ALPN)).into_0rtt()
+    assert early is not None
+    assert await ask(early, b"early") == b"early"
+    assert (await early.handshake_completed()).is_accepted()
+    early.close()
+
+
 async def test_a_dial_without_its_chance_goes_on(bind) -> None:
     server, client = await bind(), await bind()
     async with Router(server, {ALPN: EarlyEcho()}):

@@ -42,7 +42,7 @@ __all__ = [
     "write_transport_addr",
 ]
 
-_SYNTAX = 'it is "ip:port", like 127.0.0.1:4433 or [::1]:4433; names are not looked up'
+_SYNTAX = 'it is "ip:port", and names are not looked up'
 _V4 = re.compile(r"([0-9.]+):([0-9]+)")
 _V6 = re.compile(r"\[([0-9a-fA-F:.]+)(?:%([0-9]+))?\]:([0-9]+)")
 _MAX_PORT = 0xFFFF

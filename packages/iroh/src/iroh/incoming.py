@@ -202,6 +202,17 @@ class Incoming:
         """Say whether the dialler has proven its address by answering a Retry. Never waits."""
         return self._validated
 
+    def offered_alpns(self) -> list[bytes] | None:
+        """Return the ALPNs that the dialler offers, in its order, before anything is answered.
+
+        None as long as its hello is not whole, which takes several packets for a long one, and
+        when there is none that can be read. Raises ConsumedError when it was decided on before.
+        (iroh `Incoming::decrypt`.)
+        """
+        if self._incoming is None:
+            raise ConsumedError("Incoming has already been consumed")
+        return self._incoming.offered_alpns()
+
     def __await__(self) -> Generator[Any, Any, Connection]:
         return self._complete().__await__()
 

@@ -245,6 +245,10 @@ class Incoming(ABC):
     def ignore(self) -> None:
         """Forget it without an answer."""
 
+    def offered_alpns(self) -> list[bytes] | None:
+        """Read which ALPNs it offers; None when that cannot be told yet."""
+        return None
+
 
 class WebServer(NamedTuple):
     """A server that is known by name: a host name or an IP address, and who vouches for it."""

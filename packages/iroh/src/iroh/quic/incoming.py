@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from iroh.quic.api import Connection, Incoming, ServerConfig
 from iroh.quic.datagrams import Address
+from iroh.quic.offered import offered_alpns
 from iroh.quic.strangers import FirstPacket
 from iroh.quic.tokens import RetryToken
 
@@ -88,6 +89,10 @@ class EngineIncoming(Incoming):
         """Forget it without an answer."""
         self._decide()
         self._endpoint.drop_incoming(self)
+
+    def offered_alpns(self) -> list[bytes] | None:
+        """Read which ALPNs the client offers, in its order. See offered.py."""
+        return offered_alpns(self.first, (held.data for held in self.held))
 
     def _decide(self) -> None:
         if self._is_decided:

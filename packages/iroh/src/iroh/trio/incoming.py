@@ -80,6 +80,15 @@ class Incoming(HandshakeBeside):
         """Say whether the dialler has proven its address by answering a Retry. Never waits."""
         return await self._portal.wait(self._aio.remote_addr_validated)
 
+    def offered_alpns(self) -> list[bytes] | None:
+        """Return the ALPNs that the dialler offers, in its order, before anything is answered.
+
+        None as long as its hello is not whole, which takes several packets for a long one, and
+        when there is none that can be read. Raises ConsumedError when it was decided on before.
+        (iroh `Incoming::decrypt`.)
+        """
+        return self._portal.call(self._aio.offered_alpns)
+
 
 class Accepting(HandshakeBeside):
     """The server's side of a handshake under way."""
