@@ -36,8 +36,7 @@ async def bound(options: argparse.Namespace, console: Console) -> AsyncIterator[
         builder.secret_key(key)
     for addr in options.bind or ():
         builder.bind_addr(addr)
-    if options.idle_timeout is not None:
-        builder.transport_config(_transport(options.idle_timeout))
+    builder.transport_config(_transport(options))
     _set_relays(builder, options)
     _set_lookup(builder, options)
     if options.ca_file is not None:
@@ -51,11 +50,16 @@ async def bound(options: argparse.Namespace, console: Console) -> AsyncIterator[
         await endpoint.close()
 
 
-def _transport(idle: float) -> TransportConfig:
-    """Give up so soon, and show signs of life thrice as often."""
-    usual = TransportConfig()
-    alive = min(usual.keep_alive_interval or idle, idle / 3)
-    return dataclasses.replace(usual, max_idle_timeout=idle, keep_alive_interval=alive)
+def _transport(options: argparse.Namespace) -> TransportConfig:
+    config = TransportConfig()
+    window = getattr(options, "window", None)
+    if window is not None:
+        config = dataclasses.replace(config, stream_receive_window=window)
+    if options.idle_timeout is None:
+        return config
+    idle = options.idle_timeout  # there are signs of life thrice as often
+    alive = min(config.keep_alive_interval or idle, idle / 3)
+    return dataclasses.replace(config, max_idle_timeout=idle, keep_alive_interval=alive)
 
 
 def _read(file: str) -> bytes:

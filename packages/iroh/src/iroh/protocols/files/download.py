@@ -40,6 +40,7 @@ from iroh.protocols.files.wire import (
     decode_contents,
     encode_request,
 )
+from iroh.streams import RecvStream
 
 __all__ = ["DamagedError", "Download", "Existing", "ExistsError", "FullError"]
 
@@ -239,24 +240,37 @@ class Download:
             await send.finish()
             sink = _Sink(self._missing)
             try:
-                while not sink.done:
-                    data = await recv.read(_BLOCK)
-                    if not data and sink.needs_data:
-                        raise FinishedEarlyError(b"", 1)
-                    # A thread that writes is not stopped half-way, even if we are cancelled.
-                    work = asyncio.ensure_future(asyncio.to_thread(sink.write, data))
-                    try:
-                        await asyncio.shield(work)
-                    except asyncio.CancelledError:
-                        await asyncio.wait((work,))
-                        raise
-                    self._progress(len(data))
+                await self._fill(sink, recv)
             except StreamResetError as error:
                 raise _reset(error) from None
             finally:
                 sink.close()
                 self._missing = sink.missing
                 self._progress(-sink.lost)
+
+    async def _fill(self, sink: "_Sink", recv: RecvStream) -> None:
+        """Take bytes off the stream while a thread hashes and writes those before."""
+        asked = sum(file.entry.size - file.have for file in self._missing)
+        writing: asyncio.Future[None] | None = None
+        size = 0
+        try:
+            while asked > 0 or writing is None:  # once at least: a file may be empty
+                data = await recv.read(_BLOCK)
+                if asked and not data:
+                    raise FinishedEarlyError(b"", 1)
+                asked -= len(data)
+                if writing is not None:
+                    await asyncio.shield(writing)
+                    self._progress(size)
+                writing = asyncio.ensure_future(asyncio.to_thread(sink.write, data))
+                size = len(data)
+            await asyncio.shield(writing)
+            self._progress(size)
+        finally:
+            if writing is not None and not writing.done():
+                # A thread that writes is not stopped half-way, even if we are cancelled.
+                await asyncio.wait((writing,))
+                writing.exception()
 
     def finish(self) -> list[Path]:
         """Let everything appear in the folder; returns where. Raises ExistsError, OSError.
@@ -343,16 +357,6 @@ class _Sink:
     def missing(self) -> list[_File]:
         """The files that are not whole yet."""
         return [*self._left, *self._wrong]
-
-    @property
-    def done(self) -> bool:
-        """Whether the stream has given all that was asked for."""
-        return not self._left
-
-    @property
-    def needs_data(self) -> bool:
-        """Whether a file is to come that is not empty."""
-        return any(file.have < file.entry.size for file in self._left)
 
     def write(self, data: bytes) -> None:
         """Write bytes where they belong; runs in a thread. Raises OSError, DamagedError."""
