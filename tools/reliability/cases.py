@@ -101,7 +101,7 @@ def in_handshake(payload: bytes, bits: int = 0) -> Strike:
         wire.work()
         wire.mute = True
         levels = attacker.evil._p.levels  # noqa: SLF001
-        wire.run(lambda: levels[HANDSHAKE].send_key is not None, 3.0)
+        wire.run(lambda: levels[HANDSHAKE].send_keys is not None, 3.0)
         attacker.throw(attacker.seal_long(HANDSHAKE, payload, bits=bits))
         wire.run(lambda: attacker.evil.close_reason is not None, 1.0)
         return attacker.outcome(0.1)
@@ -116,13 +116,13 @@ def crypto_in_0rtt(attacker: Attacker) -> str:
     first = attacker.evil
     attacker.begin(early=True)
     p = attacker.evil._p  # noqa: SLF001
-    if p.early.key is None or p.early.hp is None:
+    if p.early.keys is None:
         return "no ticket"
     attacker.wire.work()
     cids = (p.mp.remote_cids.active(0) or b"", p.source_cid)
     payload = f.Crypto(0, b"x").encode().ljust(30, b"\0")
     header = pk.long_header(pk.ZERO_RTT, *cids, 40, 4, len(payload))
-    attacker.throw(seal_packet(p.early.key, p.early.hp, header, 40, payload))
+    attacker.throw(seal_packet(*p.early.keys, header, 40, payload))
     attacker.wire.run(lambda: attacker.evil.close_reason is not None, 1.0)
     outcome = attacker.outcome()
     first.close(0, b"", 0.0)

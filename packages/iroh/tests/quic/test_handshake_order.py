@@ -62,7 +62,7 @@ def test_a_server_keeps_none():
     pair, _, _ = first_answer()
     server = pair.server.connection
     assert server is not None
-    server._p.levels[1].recv_key = None
+    server._p.levels[1].recv_keys = None
     scid = server._p.peer_source_cid
     packet = pk.long_header(pk.HANDSHAKE, server._p.source_cid, scid, 0, 4, 50) + bytes(66)
     server.receive(Datagrams(CLIENT, packet), 0.01)

@@ -10,7 +10,7 @@ A run is the sender's hot loop: up to 40 packets of one stream, sealed in one go
 from iroh.quic import varint
 from iroh.quic.frames.stream import stream_header
 from iroh.quic.key_phase import DataKeys
-from iroh.quic.keys import TAG_LENGTH, HeaderKey, PacketKey, seal_one, seal_packet, seal_run
+from iroh.quic.keys import TAG_LENGTH, LevelKeys, seal_one, seal_packet, seal_run
 from iroh.quic.packet import (
     FIXED_BIT,
     ZERO_RTT,
@@ -133,8 +133,7 @@ def seal_short(
 
 
 def seal_long(
-    key: PacketKey,
-    hp: HeaderKey,
+    keys: LevelKeys,
     recovery: Recovery,
     kind: int,
     cids: tuple[bytes, bytes],
@@ -155,7 +154,7 @@ def seal_long(
         if len(payload) + bare < size:
             payload += bytes(size - bare - len(payload))
     header = long_header(kind, *cids, pn, 4, len(payload), token)
-    sealed = seal_packet(key, hp, header, pn, payload)
+    sealed = seal_packet(*keys, header, pn, payload)
     if recovery.log is not None:
         note = recovery.log.sent_early if kind == ZERO_RTT else recovery.log.sent
         note(pn, [payload], len(sealed) - len(payload), now)

@@ -62,7 +62,7 @@ class Connection(Commands):
     @property
     def is_early(self) -> bool:  # type: ignore[override]
         """Whether 0-RTT is going on."""
-        return self._p.stage == st.HANDSHAKING and self._p.early.key is not None
+        return self._p.stage == st.HANDSHAKING and self._p.early.keys is not None
 
     @property
     def early_data_accepted(self) -> bool | None:  # type: ignore[override]

@@ -15,7 +15,7 @@ within bounds.
 from typing import TYPE_CHECKING, NamedTuple
 
 from iroh.quic.datagrams import Address
-from iroh.quic.keys import HeaderKey, PacketKey
+from iroh.quic.keys import LevelKeys, level_keys
 from iroh.quic.params import TransportParameters
 
 if TYPE_CHECKING:
@@ -39,32 +39,31 @@ class EarlyData:
     """0-RTT of one connection.
 
     accepted: None when none was offered or the server has not decided.
-    key, hp: what a client sends with and a server receives with; None when that is over, or was
+    keys: what a client sends with and a server receives with; None when that is over, or was
     never possible.
     """
 
-    __slots__ = ("_held", "_parts", "accepted", "hp", "key")
+    __slots__ = ("_held", "_parts", "accepted", "keys")
 
     def __init__(self, parts: "Parts") -> None:
         self._parts = parts
         self.accepted: bool | None = None
-        self.key: PacketKey | None = None
-        self.hp: HeaderKey | None = None
+        self.keys: LevelKeys | None = None
         self._held: list[Held] = []
 
     def set_secret(self, suite: int, secret: bytes) -> None:
         """TLS gives the secret: the client offers 0-RTT, or the server takes it."""
-        self.key, self.hp = PacketKey(suite, secret), HeaderKey(suite, secret)
+        self.keys = level_keys(suite, secret)
 
     def end(self) -> None:
         """No more 0-RTT: there are 1-RTT keys, or the server has rejected it."""
-        self.key = self.hp = None
+        self.keys = None
         self._held.clear()
 
     def remembered(self) -> TransportParameters | None:
         """Client: the server's limits of the connection that the ticket comes from."""
         ticket = self._parts.tls.remembered
-        if ticket is None or self.key is None:
+        if ticket is None or self.keys is None:
             return None
         return TransportParameters.decode(ticket.params, from_client=False)
 
@@ -101,7 +100,7 @@ class EarlyData:
 
     def take_held(self) -> list[Held]:
         """Give and forget those that can be opened now."""
-        if self.key is None or not self._held:
+        if self.keys is None or not self._held:
             return []
         held, self._held = self._held, []
         return held

@@ -168,15 +168,15 @@ class Ending:
         data = b""
         for epoch in (INITIAL, HANDSHAKE):
             level = p.levels.get(epoch)
-            if level is None or level.send_key is None or level.send_hp is None or cid is None:
+            if level is None or level.send_keys is None or cid is None:
                 continue
             token = p.token if epoch == INITIAL else b""
             packet = build.Packet(pk.MIN_INITIAL)
             packet.add(frame.encode(), eliciting=False)
-            last = epoch == HANDSHAKE or p.levels[HANDSHAKE].send_key is None
+            last = epoch == HANDSHAKE or p.levels[HANDSHAKE].send_keys is None
             size = pk.MIN_INITIAL - len(data) if INITIAL in p.levels and last else 0
             data += build.seal_long(
-                *(level.send_key, level.send_hp, level.recovery, level.kind),
+                *(level.send_keys, level.recovery, level.kind),
                 *((cid, p.source_cid), packet, now),
                 token=token,
                 size=size,

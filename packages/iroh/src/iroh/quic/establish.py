@@ -44,8 +44,8 @@ class Establisher:
         """Make the Initial keys from the id that the client's first packet goes to."""
         level = self._p.levels[INITIAL]
         is_client = self._p.is_client
-        level.send_key, level.send_hp = initial_keys(dcid, is_client)
-        level.recv_key, level.recv_hp = initial_keys(dcid, not is_client)
+        level.send_keys = initial_keys(dcid, is_client)
+        level.recv_keys = initial_keys(dcid, not is_client)
 
     def on_crypto(self, epoch: int, offset: int, data: bytes, now: float) -> None:
         """Take a CRYPTO frame. Raises PeerError."""
@@ -62,7 +62,7 @@ class Establisher:
         p, tls = self._p, self._p.tls
         for epoch, is_send, suite, secret in tls.take_keys():
             self._set_secret(epoch, is_send, suite, secret)
-        if p.early.key is not None and p.peer_params is None and p.is_client:
+        if p.early.keys is not None and p.peer_params is None and p.is_client:
             remembered = p.early.remembered()
             if remembered is not None:
                 self._set_limits(remembered)

@@ -60,14 +60,13 @@ def next_secret(suite: int, secret: bytes) -> bytes:
 
 
 @lru_cache(maxsize=8)
-def initial_keys(dcid: bytes, of_client: bool) -> "tuple[PacketKey, HeaderKey]":
+def initial_keys(dcid: bytes, of_client: bool) -> "LevelKeys":
     """Return what protects the Initials of one side.
 
     Remembered for a moment: a server needs them to see whether an attempt is authentic, and then
     for the connection.
     """
-    secret = initial_secrets(dcid)[0 if of_client else 1]
-    return PacketKey(AES_128_GCM_SHA256, secret), HeaderKey(AES_128_GCM_SHA256, secret)
+    return level_keys(AES_128_GCM_SHA256, initial_secrets(dcid)[0 if of_client else 1])
 
 
 class HeaderKey:
@@ -114,6 +113,15 @@ class PacketKey:
     def nonce(self, path_id: int, pn: int) -> bytes:
         """Return the nonce of a packet."""
         return (self.iv ^ (path_id << 64 | pn)).to_bytes(12, "big")
+
+
+LevelKeys = tuple[PacketKey, HeaderKey]
+"""What protects one direction where keys are never updated: all but 1-RTT."""
+
+
+def level_keys(suite: int, secret: bytes) -> LevelKeys:
+    """Make them of a traffic secret."""
+    return PacketKey(suite, secret), HeaderKey(suite, secret)
 
 
 def seal_packet(

@@ -11,7 +11,7 @@
 
 from iroh.quic.acks import HANDSHAKE_DELAY, HANDSHAKE_THRESHOLD, AckTracker
 from iroh.quic.frames import HANDSHAKE, INITIAL
-from iroh.quic.keys import HeaderKey, PacketKey
+from iroh.quic.keys import LevelKeys, level_keys
 from iroh.quic.packet import HANDSHAKE as HANDSHAKE_PACKET
 from iroh.quic.packet import INITIAL as INITIAL_PACKET
 from iroh.quic.path_recovery import PathRecovery
@@ -26,7 +26,7 @@ class Level:
 
     __slots__ = (
         *("acks", "crypto", "epoch", "kind", "recovery"),
-        *("recv_hp", "recv_key", "send_hp", "send_key"),
+        *("recv_keys", "send_keys"),
     )
 
     def __init__(self, epoch: int, path: PathRecovery, crypto_limit: int) -> None:
@@ -35,15 +35,13 @@ class Level:
         self.recovery: Recovery = Recovery(path, data=False)
         self.acks: AckTracker = AckTracker(HANDSHAKE_THRESHOLD, HANDSHAKE_DELAY)
         self.crypto: CryptoStream = CryptoStream(crypto_limit)
-        self.send_key: PacketKey | None = None
-        self.send_hp: HeaderKey | None = None
-        self.recv_key: PacketKey | None = None
-        self.recv_hp: HeaderKey | None = None
+        self.send_keys: LevelKeys | None = None
+        self.recv_keys: LevelKeys | None = None
 
     def set_send(self, suite: int, secret: bytes) -> None:
         """Take the secret that protects what we send."""
-        self.send_key, self.send_hp = PacketKey(suite, secret), HeaderKey(suite, secret)
+        self.send_keys = level_keys(suite, secret)
 
     def set_recv(self, suite: int, secret: bytes) -> None:
         """Take the secret that protects what we receive."""
-        self.recv_key, self.recv_hp = PacketKey(suite, secret), HeaderKey(suite, secret)
+        self.recv_keys = level_keys(suite, secret)

@@ -69,7 +69,7 @@ class Receiver:
         path.stats.rx_bytes += len(data)
         self._receive_coalesced(data, (remote, local, ecn), now)
         level = p.levels.get(HANDSHAKE)
-        if self._held and (level is None or level.recv_key is not None):
+        if self._held and (level is None or level.recv_keys is not None):
             held, self._held = self._held, []
             for packet, origin in held:
                 if not p.is_over:
@@ -116,7 +116,7 @@ class Receiver:
         now: float,
     ) -> None:
         p = self._p
-        if level.recv_key is None or level.recv_hp is None:
+        if level.recv_keys is None:
             self._hold(level, data[header.start : header.end], origin)
             return
         if p.peer_source_cid and header.scid != p.peer_source_cid:
@@ -129,7 +129,7 @@ class Receiver:
                 p.drop("short Initial")  # RFC 9000 section 14.1
                 return
         largest = level.acks.ranges.largest()
-        opened = open_long(level.recv_key, level.recv_hp, data, header, largest)
+        opened = open_long(*level.recv_keys, data, header, largest)
         if opened is None:
             p.drop("not authentic")
             return
@@ -164,18 +164,18 @@ class Receiver:
         p = self._p
         data, remote, local, ecn = held
         path, header = p.paths.get(0), pk.parse_long(data)
-        key, hp = p.early.key, p.early.hp
+        keys = p.early.keys
         if header.dcid not in p.own_handshake_cids or path is None or p.is_client:
             p.drop("no keys for the packet")
             return
-        if key is None or hp is None:
+        if keys is None:
             if not p.early.hold(held):
                 p.drop("no keys for the packet")
             return
         if header.scid != p.peer_source_cid or remote != path.remote:
             p.drop("unexpected remote")
             return
-        opened = open_long(key, hp, data, header, path.acks.ranges.largest())
+        opened = open_long(*keys, data, header, path.acks.ranges.largest())
         if opened is None:
             p.drop("not authentic")
             return

@@ -80,7 +80,7 @@ class Timers:
         initial, handshake = levels.get(INITIAL), levels.get(HANDSHAKE)
         if initial is None or handshake is None:
             return
-        if handshake.send_key is None:
+        if handshake.send_keys is None:
             initial.recovery.probes += handshake.recovery.probes
             handshake.recovery.probes = 0
         elif initial.recovery.probes and not handshake.crypto.is_acked:

@@ -53,7 +53,7 @@ class LongSender:
             datagram, has_initial, eliciting = b"", False, False
             for epoch in (INITIAL, HANDSHAKE):
                 level = p.levels.get(epoch)
-                if level is None or level.send_key is None:
+                if level is None or level.send_keys is None:
                     continue
                 room = MIN_DATAGRAM - len(datagram)
                 packet = self._fill_level(level, room, now) if room >= MIN_LONG else None
@@ -61,7 +61,7 @@ class LongSender:
                     continue
                 pad = 0
                 later = p.levels.get(HANDSHAKE) if epoch == INITIAL else None
-                more = later is not None and later.send_key is not None and self._wants(later, now)
+                more = later is not None and later.send_keys is not None and self._wants(later, now)
                 if epoch == INITIAL:  # the server need not pad those that only acknowledge
                     has_initial = p.is_client or packet.eliciting
                 if has_initial and not (more and packet.room >= MIN_LONG):
@@ -97,11 +97,10 @@ class LongSender:
         return packet if packet.used else None
 
     def _seal_level(self, level: Level, packet: build.Packet, now: float, size: int) -> bytes:
-        assert level.send_key is not None
-        assert level.send_hp is not None
+        assert level.send_keys is not None
         token = self._p.token if level.epoch == INITIAL else b""
         return build.seal_long(
-            *(level.send_key, level.send_hp, level.recovery, level.kind, self._cids(), packet, now),
+            *(level.send_keys, level.recovery, level.kind, self._cids(), packet, now),
             token=token,
             size=size,
         )
@@ -114,8 +113,8 @@ class LongSender:
     def _send_early(self, out: list[Datagrams], now: float) -> None:
         """Send stream data and datagrams in 0-RTT packets, each in a datagram of its own."""
         p = self._p
-        path, key, hp = p.paths.get(0), p.early.key, p.early.hp
-        if path is None or key is None or hp is None or not p.is_client:
+        path, keys = p.paths.get(0), p.early.keys
+        if path is None or keys is None or not p.is_client:
             return
         while self._room(path, now) >= MIN_DATAGRAM:
             packet = build.Packet(early_room(p))
@@ -125,7 +124,7 @@ class LongSender:
                 self._fill(packet, [(frame.encode(), p.streams, info) for frame, info in control])
             if not packet.eliciting:
                 return
-            args = (key, hp, path.recovery, pk.ZERO_RTT, self._cids(), packet, now)
+            args = (keys, path.recovery, pk.ZERO_RTT, self._cids(), packet, now)
             data = build.seal_long(*args)
             self._emit(out, path, data, len(data), 1, now, eliciting=True)
 

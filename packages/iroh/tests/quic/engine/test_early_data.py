@@ -250,8 +250,7 @@ def test_early_packets_that_overtake_the_initial_are_sent_again():
 def forged(client: End, payload: bytes) -> bytes:
     """A 0-RTT packet with any payload."""
     early = client.parts.early
-    assert early.key is not None
-    assert early.hp is not None
+    assert early.keys is not None
     path = client.parts.paths.get(0)
     assert path is not None
     cid = client.parts.mp.remote_cids.active(0)
@@ -259,7 +258,7 @@ def forged(client: End, payload: bytes) -> bytes:
     packet = build.Packet(1100)
     packet.add(payload)
     return build.seal_long(
-        *(early.key, early.hp, path.recovery, pk.ZERO_RTT),
+        *(early.keys, path.recovery, pk.ZERO_RTT),
         *((cid, client.parts.source_cid), packet, 0.0),
     )
 

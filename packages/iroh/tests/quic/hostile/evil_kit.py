@@ -211,7 +211,7 @@ class Sealer:
         payload += bytes(max(0, size - overhead - len(payload)))
         header = pk.long_header(EPOCH_KIND[epoch], *cids, pn, 4, len(payload))
         header = bytes((header[0] | bits,)) + header[1:]
-        return seal_packet(level.send_key, level.send_hp, header, pn, payload)
+        return seal_packet(*level.send_keys, header, pn, payload)
 
 
 class Arena(Sealer, Net):

@@ -118,7 +118,7 @@ def in_handshake() -> Arena:
     """An arena whose evil client has Handshake keys and has sent nothing with them."""
     arena = Arena(meet=False)
     arena.carry(arena.victim_node.address, arena.victim_node.work())
-    assert arena.evil._p.levels[HANDSHAKE].send_key
+    assert arena.evil._p.levels[HANDSHAKE].send_keys
     return arena
 
 

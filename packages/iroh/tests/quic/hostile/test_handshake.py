@@ -359,7 +359,7 @@ def test_a_servers_initial_with_a_token():
     level, p = arena.evil._p.levels[INITIAL], arena.evil._p
     cids = (p.mp.remote_cids.active(0), p.source_cid)
     header = pk.long_header(pk.INITIAL, *cids, 50, 4, 1000, b"token")
-    arena.throw(seal_packet(level.send_key, level.send_hp, header, 50, bytes(1000)))
+    arena.throw(seal_packet(*level.send_keys, header, 50, bytes(1000)))
     reason = arena.victim.close_reason
     assert isinstance(reason, err.TransportError)
     assert reason.code == err.PROTOCOL_VIOLATION
