@@ -1,12 +1,15 @@
 """What needs no network: keys, tickets, options, errors."""
 
 import argparse
+import ast
 import errno
 import json
 import logging
 import os
+import re
 import stat
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -268,3 +271,32 @@ def test_errors_in_words(error, status, said) -> None:
     assert told.status == status
     assert said in str(told)
     assert exits.in_words(told) is told
+
+
+def documented() -> dict[str, set[str]]:
+    """The events that the how-to names, with their fields."""
+    page = Path(__file__).parents[4] / "docs" / "howto" / "use-the-command-line.md"
+    found: dict[str, set[str]] = {}
+    for row in page.read_text().partition("| event |")[2].splitlines()[2:]:
+        if not row.startswith("|"):
+            break
+        events, _, fields = (set(re.findall(r"`(\w+)`", cell)) for cell in row.split("|")[1:4])
+        found |= dict.fromkeys(events, fields)
+    return found
+
+
+def test_every_event_is_documented_with_its_fields() -> None:
+    """As the calls of the console have them; `**facts` are those of `report`, `summary`, ..."""
+    known, said = documented(), {"error", "warning", "log", "progress"}
+    verbs = {"result", "tell", "ticket", "warn"}
+    for file in Path(options.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if node.func.attr not in verbs or "console" not in ast.unparse(node.func.value):
+                continue
+            event = "warning" if node.func.attr == "warn" else ast.literal_eval(node.args[0])
+            said.add(event)
+            fields = {keyword.arg for keyword in node.keywords} - {None}
+            assert fields <= known[event], (file.name, event)
+    assert said == set(known)

@@ -11,6 +11,7 @@
 Nothing is imported that the command does not need: `iroh --help` starts without asyncio.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(argv)
     except KeyboardInterrupt:  # before, or after, there was a loop to take the signal
         return 130
+    finally:
+        if argv is None:  # what the interpreter has to do yet is not worth a traceback
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _main(argv: Sequence[str] | None) -> int:
