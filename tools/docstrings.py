@@ -17,6 +17,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ MODULES = (
     "iroh.protocols",
     "iroh.protocols.files",
     "iroh.resolver",
+    "iroh.testing",
     "iroh.errors",
     "iroh.sync",
     "iroh_base",
@@ -37,6 +39,7 @@ MODULES = (
 )
 """Whose `__all__` is the public API."""
 
+TRIO = Path(__file__).resolve().parents[1] / "packages" / "iroh" / "src" / "iroh" / "trio"
 CANCELLING = re.compile(r"\bcancel|\bnever waits", re.IGNORECASE)
 SEE = re.compile(r"\b(?:See|[Aa]s) `(?:(\w+)\.)?(\w+)`")
 UNSAID = {"NotImplementedError", "AssertionError", "StopAsyncIteration", "TypeError"}
@@ -82,8 +85,11 @@ def _is_ours(function: Callable[..., Any]) -> bool:
 
 def lacks_cancellation(function: Function) -> bool:
     """Whether it can be cancelled and does not say what comes of it."""
-    waits = inspect.iscoroutinefunction(function.itself)
-    return waits and not CANCELLING.search(docstring(function))
+    return inspect.iscoroutinefunction(function.itself) and not _speaks(docstring(function))
+
+
+def _speaks(text: str) -> bool:
+    return CANCELLING.search(" ".join(text.split())) is not None
 
 
 def unnamed_exceptions(function: Function) -> list[str]:
@@ -104,7 +110,8 @@ def docstring(function: Function) -> str:
     if not text and function.owner is not None:
         text = inspect.getdoc(getattr(function.owner, name)) or ""
     for owner, other in SEE.findall(text):
-        seen = _public_class(owner) if owner else function.owner
+        here = function.owner or sys.modules[function.itself.__module__]
+        seen = _public_class(owner) if owner else here
         text += inspect.getdoc(getattr(seen, other, None)) or ""
     return " ".join(text.split())
 
@@ -129,6 +136,29 @@ def _bases(function: Function, name: str) -> list[str]:
     return [name, *(base.__name__ for base in mro if base.__name__ not in ends)]
 
 
+def silent_in_trio() -> list[str]:
+    """Awaits of `iroh.trio` that say nothing of cancelling. Read, not imported: see `iroh.trio`."""
+    found = []
+    for path in sorted(TRIO.glob("*.py")):
+        classes = [
+            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)
+        ]
+        for owner in classes:
+            texts = {
+                node.name: ast.get_docstring(node) or ""
+                for node in owner.body
+                if isinstance(node, ast.AsyncFunctionDef) and not node.name.startswith("_")
+            }
+            for name, text in texts.items():
+                seen = [
+                    "cancel" if of and of != owner.name else texts.get(other, "")
+                    for of, other in SEE.findall(text)  # another class has its own line
+                ]
+                if not owner.name.startswith("_") and not _speaks(" ".join([text, *seen])):
+                    found.append(f"iroh.trio: {owner.name}.{name}")
+    return found
+
+
 def problems() -> list[str]:
     """All that is missing, a line each."""
     found = []
@@ -136,7 +166,7 @@ def problems() -> list[str]:
         if lacks_cancellation(function):
             found.append(f"{function.name}: what does cancelling it do?")
         found += [f"{function.name}: raises {name}" for name in unnamed_exceptions(function)]
-    return found
+    return found + [f"{name}: what does cancelling it do?" for name in silent_in_trio()]
 
 
 if __name__ == "__main__":

@@ -15,15 +15,29 @@ import pytest
 
 from iroh import (
     AddrChangeCallback,
+    BiStream,
+    CaTlsConfig,
     Connection,
+    DnsResolver,
     Endpoint,
     RelayConfig,
     Router,
+    SecretKey,
     asyncio_streams,
     presets,
     serve_metrics,
 )
-from iroh.protocols import ECHO_ALPN, Echo
+from iroh.protocols import (
+    ECHO_ALPN,
+    PING_ALPN,
+    PIPE_ALPN,
+    Echo,
+    Ping,
+    Pipe,
+    open_pipe,
+    ping,
+    ping_once,
+)
 from iroh_dns_server import Config, DnsConfig, DnsServer, HttpConfig
 from iroh_relay.server import RelayServer
 
@@ -296,3 +310,53 @@ async def test_stopping_a_watch_goes_on(bind) -> None:
         await Stepped(handle.stop(), 1)
     await handle.stop()
     assert "over" in repr(handle)
+
+
+async def test_pings_and_pipes(bind) -> None:
+    handlers = {PING_ALPN: Ping(), PIPE_ALPN: Pipe(to_nobody)}
+    server, client = await bind(protocols=handlers), await bind()
+
+    async def still(_result: Any) -> None:
+        assert await ping(client, server.addr()) > 0
+
+    assert await each_step(lambda: ping(client, server.addr()), still) >= 1
+    conn = await client.connect(server.addr(), PING_ALPN)
+    assert await each_step(lambda: ping_once(conn), nothing) >= 1
+    assert await ping_once(conn) > 0
+    conn.close()
+    conn = await client.connect(server.addr(), PIPE_ALPN)
+    await each_step(lambda: open_pipe(conn), nothing)
+    conn.close()
+
+
+async def to_nobody(stream: BiStream, _conn: Connection) -> None:
+    """Take a pipe and leave it."""
+
+
+async def test_resolving_and_trusting(bind) -> None:
+    resolver = DnsResolver(nameservers=["127.0.0.1:9"])
+    for call in (
+        lambda: resolver.lookup_ipv4("example.org"),
+        lambda: resolver.lookup_txt("example.org"),
+        lambda: resolver.resolve_host("example.org"),
+        lambda: resolver.resolve_host_staggered("example.org"),
+        lambda: resolver.lookup_endpoint_by_id(SecretKey.generate().public(), "example.org"),
+    ):
+        tasks = asyncio.all_tasks()
+        with pytest.raises(asyncio.CancelledError):
+            await Stepped(_as_coroutine(call()), 1)
+        await settle(tasks)
+    trust = CaTlsConfig.system()
+    with pytest.raises(asyncio.CancelledError):
+        await Stepped(_as_coroutine(trust.web_trust()), 1)
+    assert await trust.web_trust() is await trust.web_trust()
+
+
+async def test_stopping_a_router_goes_on(bind) -> None:
+    endpoint = await bind()
+    router = Router(endpoint, {ALPN: Echo()})
+    with pytest.raises(asyncio.CancelledError):
+        await Stepped(router.stop(), 1)
+    assert router.is_shutdown()
+    await router.stop()
+    assert not endpoint.is_closed()

@@ -40,6 +40,31 @@ async def test_what_is_dropped_is_counted_by_reason(bind) -> None:
     assert server.stats()["socket:datagrams_dropped"].value == 1
 
 
+RUST_NAMES = """
+    address_lookup: lookups lookups_failed
+    net_report: portmap_attempts portmap_external_address_updated reports reports_full
+    socket: actor_link_change holepunch_attempts num_conns_closed num_conns_direct num_conns_opened
+        paths_custom paths_direct paths_relay recv_data_custom recv_data_ipv4 recv_data_ipv6
+        recv_data_relay recv_datagrams recv_gro_datagrams relay_conns_closed relay_conns_failed
+        relay_conns_ratelimited relay_conns_success relay_home_change send_ipv4 send_ipv6 send_relay
+        transport_custom_paths_added transport_custom_paths_removed transport_ip_paths_added
+        transport_ip_paths_removed transport_relay_paths_added transport_relay_paths_removed
+"""
+"""`stats()` of the bindings 1.2.0, without update_direct_addrs and the actor_tick_*."""
+
+
+async def test_every_counter_of_rust_is_there(bind) -> None:
+    group, wanted = "", set()
+    for word in RUST_NAMES.split():
+        if word.endswith(":"):
+            group = word
+        else:
+            wanted.add(group + word)
+    found = (await bind()).stats()
+    assert len(wanted) == 41 - 7
+    assert wanted <= set(found)
+
+
 async def test_lookup_services_are_counted_one_by_one(bind) -> None:
     class Failing:
         provenance = 'a "b"'

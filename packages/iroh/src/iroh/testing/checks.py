@@ -19,7 +19,8 @@ def is_direct(conn: Connection) -> bool:
 async def becomes_direct(*conns: Connection, within: float = 10.0) -> None:
     """Wait until each connection is direct, `within` seconds at most.
 
-    Raises AssertionError, which says why it is not, also when a connection ends.
+    Raises AssertionError, which says why it is not, also when a connection ends. Cancelling it is
+    harmless.
     """
     await _all_become(True, conns, within)
 
@@ -32,7 +33,7 @@ async def becomes_relayed(*conns: Connection, within: float = 10.0) -> None:
 async def stays_relayed(*conns: Connection, during: float = 30.0) -> None:
     """Wait for `during` seconds, in which a relay carries each connection all the time.
 
-    Raises AssertionError as soon as one is direct, or has ended.
+    Raises AssertionError as soon as one is direct, or has ended. Cancelling it is harmless.
     """
     async with asyncio.TaskGroup() as tasks:
         for conn in conns:

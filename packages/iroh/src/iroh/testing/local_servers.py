@@ -84,14 +84,20 @@ class LocalServers:
         )
 
     async def bind(self, **settings: Unpack[EndpointSettings]) -> Endpoint:
-        """Bind an endpoint on loopback that uses these servers; settings as EndpointOptions."""
+        """Bind an endpoint on loopback that uses these servers; settings as EndpointOptions.
+
+        Raises BindError. Cancelling it releases what was bound.
+        """
         settings.setdefault("bind_addr", BIND)
         endpoint = await Endpoint.bind(self.preset, **settings)
         self._endpoints.append(endpoint)
         return endpoint
 
     async def published(self, endpoint: Endpoint) -> EndpointInfo:
-        """Wait until others can find the endpoint by its id; gives what they find."""
+        """Wait until others can find the endpoint by its id; gives what they find.
+
+        Raises StaggeredError. Cancelling it is harmless.
+        """
         await endpoint.online()
         resolver = DnsResolver(nameservers=[str(self.dns.dns_addr)])
         return await resolver.lookup_endpoint_by_id_staggered(endpoint.id(), ORIGIN)

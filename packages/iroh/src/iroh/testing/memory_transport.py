@@ -105,7 +105,7 @@ class MemoryTransport(CustomTransport):
         builder.address_lookup(self._network.address_lookup())
 
     async def start(self, deliver: Deliver) -> None:
-        """Receive from now on."""
+        """Receive from now on. Never waits."""
         self._deliver = deliver
 
     def is_valid_send_addr(self, addr: CustomAddr) -> bool:
@@ -134,7 +134,7 @@ class MemoryTransport(CustomTransport):
             self._deliver(remote, data, local=self.addr)
 
     async def close(self) -> None:
-        """Leave the network: the id can be used again."""
+        """Leave the network: the id can be used again. Never waits."""
         self._deliver = None
         self._network.leave(self._id)
 

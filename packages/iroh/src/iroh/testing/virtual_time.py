@@ -121,6 +121,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def _no_network(*_args: Any, **_settings: Any) -> NoReturn:
+    """Raise VirtualTimeError."""
     raise VirtualTimeError(
         "there are no sockets, pipes or processes in virtual time: use what iroh.testing "
         "simulates, or run this on a common event loop"

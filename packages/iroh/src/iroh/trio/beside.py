@@ -164,12 +164,18 @@ class SendBeside(_Half, trio.abc.SendStream):
             self._torn = was_torn
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Return at once: whether it might is not known before the data is."""
+        """Return at once: whether it might is not known before the data is.
+
+        Cancelling it is harmless.
+        """
         with self._working():
             await trio.lowlevel.checkpoint()
 
     async def send_eof(self) -> None:
-        """Finish the stream, without closing it: `aclose` is still due. Idempotent."""
+        """Finish the stream, without closing it: `aclose` is still due. Idempotent.
+
+        Cancelling it leaves it to `aclose`.
+        """
         if self._finished and not self._closed:
             await trio.lowlevel.checkpoint()
             return
@@ -178,7 +184,10 @@ class SendBeside(_Half, trio.abc.SendStream):
             await self._portal.wait(self._aio.finish)
 
     async def aclose(self) -> None:
-        """Finish the stream; reset it if a `send_all` was interrupted. Idempotent."""
+        """Finish the stream; reset it if a `send_all` was interrupted. Idempotent.
+
+        It is done also in a cancelled scope.
+        """
         await self._close(self._aio.reset if self._torn else self._aio.finish)
 
     async def __aexit__(
@@ -210,5 +219,8 @@ class RecvBeside(_Half, trio.abc.ReceiveStream):
         return data
 
     async def aclose(self) -> None:
-        """Stop the stream unless it is at its end. Idempotent."""
+        """Stop the stream unless it is at its end. Idempotent.
+
+        It is done also in a cancelled scope.
+        """
         await self._close(self._aio.stop)

@@ -46,11 +46,17 @@ class BiStream(tuple[SendStream, RecvStream], trio.abc.HalfCloseableStream):
         return await self[1].receive_some(max_bytes)
 
     async def send_eof(self) -> None:
-        """Finish the sending half; receiving goes on. Idempotent until `aclose`."""
+        """Finish the sending half; receiving goes on. Idempotent until `aclose`.
+
+        Cancelling it leaves it to `aclose`.
+        """
         await self[0].send_eof()
 
     async def aclose(self) -> None:
-        """Finish the sending half and stop the receiving one. Idempotent."""
+        """Finish the sending half and stop the receiving one. Idempotent.
+
+        It is done also in a cancelled scope.
+        """
         try:
             await self[0].aclose()
         finally:

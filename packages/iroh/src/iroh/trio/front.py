@@ -78,11 +78,17 @@ class Watch(Generic[T]):
         return self._watcher.get()
 
     async def updated(self) -> T:
-        """Wait for a value other than the last one seen. Raises WatchClosedError at the end."""
+        """Wait for a value other than the last one seen. Raises WatchClosedError at the end.
+
+        Cancelling it is harmless.
+        """
         return await self._portal.wait(self._watcher.updated)
 
     async def initialized(self) -> T:
-        """Wait until the value is not None. Raises WatchClosedError at the end."""
+        """Wait until the value is not None. Raises WatchClosedError at the end.
+
+        Cancelling it is harmless.
+        """
         return await self._portal.wait(self._watcher.initialized)
 
     def __aiter__(self) -> Steps[T]:

@@ -55,11 +55,17 @@ class ProtocolHandler:
         raise NotImplementedError(f"{type(self).__name__} must override accept(conn)")
 
     async def on_accepting(self, accepting: Accepting) -> Connection:
-        """Complete the handshake of a connection whose ALPN is known; raising turns it down."""
+        """Complete the handshake of a connection whose ALPN is known; raising turns it down.
+
+        Cancelled after 30 s, and when the router is shut down. Raises ConnectError.
+        """
         return await accepting.establish()
 
     async def shutdown(self) -> None:
-        """Prepare for the end of the router: close what should be closed with words."""
+        """Prepare for the end of the router: close what should be closed with words.
+
+        The router waits for it as long as it takes; nobody cancels it.
+        """
 
 
 class ProtocolCreator:

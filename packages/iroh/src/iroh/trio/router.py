@@ -78,7 +78,10 @@ class Router:
         await self._endpoint.close()
 
     async def stop(self) -> None:
-        """Stop as `shutdown` does, but leave the endpoint open."""
+        """Stop as `shutdown` does, but leave the endpoint open.
+
+        It is done also in a cancelled scope.
+        """
         if self._aio is not None:
             with trio.CancelScope(shield=True):
                 await self._endpoint.portal.wait(self._aio.stop)

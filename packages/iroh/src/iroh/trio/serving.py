@@ -82,7 +82,10 @@ class StreamListener(trio.abc.Listener[BiStream]):
         return stream
 
     async def aclose(self) -> None:
-        """Accept no more; the connection stays as it is. Idempotent."""
+        """Accept no more; the connection stays as it is. Idempotent.
+
+        It is done also in a cancelled scope.
+        """
         self._closed = True
         for scope in self._scopes:
             scope.cancel()

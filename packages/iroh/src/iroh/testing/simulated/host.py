@@ -167,7 +167,10 @@ class SimulatedHost(Machine):
         return all(line.is_up and (line.passes_udp or not udp) for line in lines)
 
     async def round_trips(self, count: int, relay: SimulatedRelay, *, udp: bool = False) -> float:
-        """Wait for so many round trips, for ever where nothing passes; give seconds of one."""
+        """Wait for so many round trips, for ever where nothing passes; give seconds of one.
+
+        Cancelling it is harmless.
+        """
         while not self.reaches(relay, udp=udp):  # noqa: ASYNC110 - as a first packet is sent again
             await asyncio.sleep(RETRY)
         seconds = 2 * (self.line.delay + relay.line.delay)
@@ -175,7 +178,10 @@ class SimulatedHost(Machine):
         return seconds
 
     async def dial(self, request: DialRequest) -> RelayStream:
-        """Open a connection to a relay: TCP, TLS and the upgrade take three round trips."""
+        """Open a connection to a relay: TCP, TLS and the upgrade take three round trips.
+
+        Raises RelayDialError. Cancelling it opens nothing.
+        """
         relay = self.network.relay_at(request.url)
         if relay is None:
             raise RelayDialError(f"cannot resolve the host of {request.url}")

@@ -154,7 +154,10 @@ class SimulatedNetwork:
     async def endpoint(
         self, behind: Nat | NatKind = "port-restricted", **settings: Unpack[EndpointSettings]
     ) -> Endpoint:
-        """Bind an endpoint on a machine of its own; settings as EndpointOptions."""
+        """Bind an endpoint on a machine of its own; settings as EndpointOptions.
+
+        Raises BindError. Cancelling it releases what was bound.
+        """
         host = self.host(behind)
         endpoint = await Endpoint.bind(host, **settings)
         self._endpoints[endpoint.id()] = endpoint, host

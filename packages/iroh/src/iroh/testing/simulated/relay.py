@@ -71,7 +71,7 @@ class SimulatedRelay:
         self.is_up = True
 
     async def close(self) -> None:
-        """Stop, and wait until nothing of it is left."""
+        """Stop, and wait until nothing of it is left. Cancelling the wait does not stop the end."""
         self.stop()
         for task in self._tasks:
             task.cancel()
