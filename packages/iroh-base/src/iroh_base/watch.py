@@ -18,6 +18,8 @@ from .errors import WatchClosedError
 __all__ = ["FutureLike", "Watchable", "Watcher"]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+U = TypeVar("U")
 
 
 class FutureLike(Protocol):
@@ -88,24 +90,24 @@ class Watchable(Generic[T]):
             self._waiters.pop(waiter, None)
 
 
-class Watcher(Generic[T]):
+class Watcher(Generic[T_co]):
     """One observer of a `Watchable`; remembers the last value it has handed out."""
 
     __slots__ = ("_seen", "_source")
 
-    def __init__(self, source: Watchable[T]) -> None:
+    def __init__(self, source: Watchable[T_co]) -> None:
         self._source = source
         self._seen = source.get()
 
     def __repr__(self) -> str:
         return f"<Watcher: {self._source.get()!r}>"
 
-    def get(self) -> T:
+    def get(self) -> T_co:
         """The current value, which counts as seen from now on."""
         self._seen = self._source.get()
         return self._seen
 
-    async def updated(self) -> T:
+    async def updated(self) -> T_co:
         """Wait for a value other than the last one seen, and return it.
 
         Values that came and went in between are skipped. Cancel-safe: nothing is lost. Raises
@@ -117,30 +119,30 @@ class Watcher(Generic[T]):
             await self._source.changed()
         return self.get()
 
-    async def initialized(self) -> T:
+    async def initialized(self: "Watcher[U | None]") -> U:
         """Wait until the value is not `None`, and return it. Cancel-safe, errors as `updated`."""
         while (value := self.get()) is None:
             await self.updated()
         return value
 
-    def __aiter__(self) -> AsyncIterator[T]:
+    def __aiter__(self) -> AsyncIterator[T_co]:
         """The current value, then every update; ends when the source is closed."""
         return _Updates(self)
 
 
-class _Updates(Generic[T]):
+class _Updates(Generic[T_co]):
     """The iterator of `Watcher`: no generator, so that leaving a loop early leaves nothing open."""
 
     __slots__ = ("_started", "_watcher")
 
-    def __init__(self, watcher: Watcher[T]) -> None:
+    def __init__(self, watcher: Watcher[T_co]) -> None:
         self._watcher = watcher
         self._started = False
 
-    def __aiter__(self) -> "_Updates[T]":
+    def __aiter__(self) -> "_Updates[T_co]":
         return self
 
-    async def __anext__(self) -> T:
+    async def __anext__(self) -> T_co:
         if not self._started:
             self._started = True
             return self._watcher.get()

@@ -10,6 +10,7 @@ __all__ = ["Front", "Steps", "Watch", "optional"]
 
 F = TypeVar("F")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Front:
@@ -68,24 +69,24 @@ class Steps(Iterator[T]):
         return await anext(self._values)
 
 
-class Watch(Generic[T]):
+class Watch(Generic[T_co]):
     """A value that changes: see `iroh_base.Watcher`. Iterate: now, then every change."""
 
-    def __init__(self, portal: Portal, watcher: Watcher[T]) -> None:
+    def __init__(self, portal: Portal, watcher: Watcher[T_co]) -> None:
         self._portal = portal
         self._watcher = watcher
 
-    def get(self) -> T:
+    def get(self) -> T_co:
         """Return the current value, which counts as seen from now on."""
         return self._portal.call(self._watcher.get)
 
-    def updated(self, *, timeout: float | None = None) -> T:
+    def updated(self, *, timeout: float | None = None) -> T_co:
         """Wait for a value other than the last one seen. Raises WatchClosedError at the end."""
         return self._portal.wait(timeout, self._watcher.updated)
 
-    def initialized(self, *, timeout: float | None = None) -> T:
+    def initialized(self: "Watch[T | None]", *, timeout: float | None = None) -> T:
         """Wait until the value is not None. Raises WatchClosedError at the end."""
         return self._portal.wait(timeout, self._watcher.initialized)
 
-    def __iter__(self) -> Steps[T]:
+    def __iter__(self) -> Steps[T_co]:
         return Steps(self._portal, self._watcher)

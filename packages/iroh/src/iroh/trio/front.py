@@ -10,6 +10,7 @@ __all__ = ["Front", "Steps", "Watch", "optional"]
 
 F = TypeVar("F")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Front:
@@ -66,30 +67,30 @@ class Steps(AsyncIterator[T]):
             return None, True
 
 
-class Watch(Generic[T]):
+class Watch(Generic[T_co]):
     """A value that changes: see `iroh_base.Watcher`. Iterate: now, then every change."""
 
-    def __init__(self, portal: Portal, watcher: Watcher[T]) -> None:
+    def __init__(self, portal: Portal, watcher: Watcher[T_co]) -> None:
         self._portal = portal
         self._watcher = watcher
 
-    def get(self) -> T:
+    def get(self) -> T_co:
         """Return the current value, which counts as seen from now on."""
         return self._watcher.get()
 
-    async def updated(self) -> T:
+    async def updated(self) -> T_co:
         """Wait for a value other than the last one seen. Raises WatchClosedError at the end.
 
         Cancelling it is harmless.
         """
         return await self._portal.wait(self._watcher.updated)
 
-    async def initialized(self) -> T:
+    async def initialized(self: "Watch[T | None]") -> T:
         """Wait until the value is not None. Raises WatchClosedError at the end.
 
         Cancelling it is harmless.
         """
         return await self._portal.wait(self._watcher.initialized)
 
-    def __aiter__(self) -> Steps[T]:
+    def __aiter__(self) -> Steps[T_co]:
         return Steps(self._portal, self._watcher)
