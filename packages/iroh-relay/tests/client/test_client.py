@@ -371,6 +371,19 @@ async def test_check_ends_the_wait_for_the_next_attempt() -> None:
         assert bench.client.is_connected
 
 
+async def test_check_after_a_failed_attempt_also_with_addresses() -> None:
+    """The network comes and goes while the relay is not there: as on a train."""
+    async with bench_of() as bench:
+        bench.client.start()
+        await bench.clock.advance(60)
+        count = len(bench.dialer.requests)
+        bench.dialer.plan()
+        bench.client.check_connection({"192.0.2.1"})
+        await settle()
+        assert len(bench.dialer.requests) == count + 1
+        assert bench.client.is_connected
+
+
 async def test_check_begins_an_attempt_again_that_is_under_way() -> None:
     async with bench_of() as bench:
         bench.dialer.hangs = True

@@ -273,8 +273,7 @@ class RelayClient:
         before = self.status.get()
         self._happened(Event.DIALLING, before.last_error, before.auth_denied_reason)
         try:
-            async with asyncio.timeout(None) as self._dialling:
-                stream = await self._connect()
+            stream = await self._dial_once()
         except TimeoutError:  # `check_connection`
             self._happened(Event.FAILED, "the network changed meanwhile")
             self._backoff.reset()
@@ -286,12 +285,18 @@ class RelayClient:
             self._happened(Event.FAILED, str(error), denied)
             await self._pause()
             return
-        finally:
-            self._dialling = None
         if await self._serve(stream):
             self._backoff.reset()
         else:
             await self._pause()
+
+    async def _dial_once(self) -> RelayStream:
+        """Connect; TimeoutError says that it has to begin again."""
+        try:
+            async with asyncio.timeout(None) as self._dialling:
+                return await self._connect()
+        finally:
+            self._dialling = None
 
     def _log_failure(self, error: RelayDialError, denied: bool) -> None:
         # A denial is for people to act on, but saying it once is enough.
