@@ -1,7 +1,8 @@
 """What docstrings of the public API have to say, looked for where it can be looked for.
 
     public `async def`           what cancelling does: a word of "cancel", or that it never waits
-    public function or method    each exception its own body raises, by name or by a base's name
+    public function or method    each exception that it raises, or what it calls by name does, by
+                                 its name or that of a base
 
     python tools/docstrings.py        lists what is missing
 
@@ -42,8 +43,12 @@ MODULES = (
 TRIO = Path(__file__).resolve().parents[1] / "packages" / "iroh" / "src" / "iroh" / "trio"
 CANCELLING = re.compile(r"\bcancel|\bnever waits", re.IGNORECASE)
 SEE = re.compile(r"\b(?:See|[Aa]s) `(?:(\w+)\.)?(\w+)`")
-UNSAID = {"NotImplementedError", "AssertionError", "StopAsyncIteration", "TypeError"}
-"""What nobody has to name: an abstract method's, a wrong type's, and the end of an iteration."""
+UNSAID = {
+    *("NotImplementedError", "AssertionError", "StopAsyncIteration", "TypeError"),
+    *("RuntimeError", "ImportError"),
+}
+"""What nobody has to name: an abstract method's, a wrong type's, the end of an iteration, the wrong
+thread or loop, an extra that is not installed."""
 
 
 class Function(NamedTuple):
@@ -96,9 +101,12 @@ def unnamed_exceptions(function: Function) -> list[str]:
     """What its body raises and its docstring names neither itself nor by a base class."""
     text = docstring(function)
     return sorted(
-        name
-        for name in _raised(function.itself)
-        if name not in UNSAID and not any(base in text for base in _bases(function, name))
+        {
+            name
+            for source in (function.itself, *_called(function.itself))
+            for name in _raised(source)
+            if name not in UNSAID and not any(base in text for base in _bases(source, name))
+        }
     )
 
 
@@ -128,8 +136,29 @@ def _raised(function: Callable[..., Any]) -> set[str]:
     return {name.id for name in calls if isinstance(name, ast.Name) and name.id[0].isupper()}
 
 
-def _bases(function: Function, name: str) -> list[str]:
-    found = getattr(sys.modules[function.itself.__module__], name, None)
+def _called(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """What it calls by name, of our packages and not in a `try`; and `Name.parse` and its like."""
+    module = sys.modules[function.__module__]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    tried = [body for node in ast.walk(tree) if isinstance(node, ast.Try) for body in node.body]
+    caught = {id(node) for body in tried for node in ast.walk(body)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or id(node) in caught:
+            continue
+        match node.func:
+            case ast.Name(name):
+                found = getattr(module, name, None)
+            case ast.Attribute(ast.Name(name), "parse" | "from_string" | "from_bytes" as method):
+                found = getattr(getattr(module, name, None), method, None)
+            case _:
+                continue
+        found = getattr(found, "__func__", found)
+        if inspect.isfunction(found) and (found.__module__ == module.__name__ or _is_ours(found)):
+            yield found
+
+
+def _bases(function: Callable[..., Any], name: str) -> list[str]:
+    found = getattr(sys.modules[function.__module__], name, None)
     found = found or getattr(builtins, name, None)
     mro = inspect.getmro(found) if inspect.isclass(found) else ()
     ends = {"object", "BaseException", "Exception"}

@@ -13,6 +13,11 @@ class Bad(LookupError):
     """An error."""
 
 
+def fail() -> None:
+    """Fail."""
+    raise Bad
+
+
 class Example:
     """Methods that say enough, and some that do not."""
 
@@ -24,6 +29,17 @@ class Example:
         """See `says`."""
         raise Bad
 
+    async def delegates(self) -> None:
+        """Wait. Cancelling it is harmless."""
+        fail()
+
+    async def catches(self) -> None:
+        """Wait. Cancelling it is harmless."""
+        try:
+            fail()
+        except Bad:
+            return
+
     async def is_silent(self) -> None:
         """Wait."""
         raise Bad("text")
@@ -31,7 +47,13 @@ class Example:
 
 @pytest.mark.parametrize(
     ("name", "lacks", "unnamed"),
-    [("says", False, []), ("refers", False, []), ("is_silent", True, ["Bad"])],
+    [
+        ("says", False, []),
+        ("refers", False, []),
+        ("is_silent", True, ["Bad"]),
+        ("delegates", False, ["Bad"]),
+        ("catches", False, []),
+    ],
 )
 def test_what_is_missing_is_found(name: str, lacks: bool, unnamed: list[str]) -> None:
     found = docstrings.Function(f"x.Example.{name}", getattr(Example, name), Example)

@@ -125,11 +125,11 @@ class EndpointAddr:
         return self.with_addrs([RelayUrl(url)])
 
     def with_ip_addr(self, addr: str | SocketAddr) -> Self:
-        """A copy with one more socket address."""
+        """A copy with one more socket address. Raises AddrParseError."""
         return self.with_addrs([SocketAddr.parse(addr) if isinstance(addr, str) else addr])
 
     def with_custom_addr(self, addr: str | CustomAddr) -> Self:
-        """A copy with one more address of a custom transport."""
+        """A copy with one more address of a custom transport. Raises AddrParseError."""
         return self.with_addrs([CustomAddr.parse(addr) if isinstance(addr, str) else addr])
 
     def with_addrs(self, addrs: Iterable[TransportAddr]) -> Self:

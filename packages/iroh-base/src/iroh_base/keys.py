@@ -123,7 +123,10 @@ class PublicKey:
 
     @classmethod
     def from_string(cls, s: str) -> Self:
-        """The key with this text: 64 lower-case hex or 52 base32 characters."""
+        """The key with this text: 64 lower-case hex or 52 base32 characters.
+
+        Raises KeyParsingError.
+        """
         return cls(_decode_key_text(s))
 
     @classmethod
@@ -246,7 +249,10 @@ class SecretKey:
 
     @classmethod
     def from_string(cls, text: str) -> Self:
-        """The key with this text: 64 lower-case hex or 52 base32 characters."""
+        """The key with this text: 64 lower-case hex or 52 base32 characters.
+
+        Raises KeyParsingError.
+        """
         return cls(_decode_key_text(text))
 
     def public(self) -> PublicKey:

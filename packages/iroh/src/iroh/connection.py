@@ -179,7 +179,8 @@ class Connection(PathMethods, DatagramMethods):
     def close(self, error_code: int = 0, reason: bytes = b"") -> None:
         """Close at once: the peer sees the code and the reason, unacknowledged data is lost.
 
-        The reason is cut to what fits one packet. Closing again does nothing.
+        The reason is cut to what fits one packet. Closing again does nothing. Raises
+        InvalidInputError for a code beyond 2**62 - 1.
         """
         self._driver.close(check_code(error_code), as_bytes(reason))
 

@@ -104,7 +104,10 @@ class Endpoint(EndpointState):
     # -- address lookup -------------------------------------------------------------------------
 
     def add_address(self, addr: EndpointAddr) -> None:
-        """Remember a peer's address: `connect` with its id alone finds it."""
+        """Remember a peer's address: `connect` with its id alone finds it.
+
+        Raises EndpointClosedError.
+        """
         if self._memory is None:
             memory = MemoryLookup()
             self.add_address_lookup(memory)
@@ -124,7 +127,10 @@ class Endpoint(EndpointState):
         return self._core.services.remove(service)
 
     def set_user_data(self, text: str | UserData | None) -> None:
-        """Publish this text beside our addresses, at most 245 bytes; None takes it back."""
+        """Publish this text beside our addresses, at most 245 bytes; None takes it back.
+
+        Raises EndpointInfoError for more.
+        """
         self._core.user_data = UserData(text) if isinstance(text, str) else text
         self._core.publish()
 
@@ -210,7 +216,10 @@ class Endpoint(EndpointState):
     # -- accepting ------------------------------------------------------------------------------
 
     def set_alpns(self, alpns: Sequence[bytes]) -> None:
-        """Accept these application protocols from now on, the preferred first; none refuses."""
+        """Accept these application protocols from now on, the preferred first; none refuses.
+
+        Raises InvalidInputError for one that is empty or longer than 255 bytes.
+        """
         if not self._core.closing:
             self._core.alpns = check_alpns(alpns)
             self._engine.engine.set_accepting(bool(self._core.alpns))

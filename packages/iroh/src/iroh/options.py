@@ -211,7 +211,7 @@ class EndpointBuilder:
         self.apply(presets.N0DisableRelay)
 
     def secret_key(self, bytes: "bytes | SecretKey") -> None:  # the bindings' parameter name
-        """Set the identity: 32 bytes or a SecretKey."""
+        """Set the identity: 32 bytes or a SecretKey. Raises InvalidInputError."""
         if isinstance(bytes, str):
             raise TypeError(
                 "a secret key is 32 bytes or a SecretKey, not text: SecretKey.from_string "
@@ -221,7 +221,10 @@ class EndpointBuilder:
         self.config.secret_key = key
 
     def alpns(self, alpns: Sequence[bytes]) -> None:
-        """Set the application protocols to accept, the preferred first."""
+        """Set the application protocols to accept, the preferred first.
+
+        Raises InvalidInputError for one that is empty or longer than 255 bytes.
+        """
         self.config.alpns = check_alpns(alpns)
 
     def relay_mode(self, mode: RelayMode) -> None:
@@ -270,11 +273,11 @@ class EndpointBuilder:
         self.config.addr_filter = addr_filter
 
     def user_data(self, text: str | UserData | None) -> None:
-        """Publish this text beside the addresses, at most 245 bytes."""
+        """Publish this text beside the addresses, at most 245 bytes. Raises EndpointInfoError."""
         self.config.user_data = UserData(text) if isinstance(text, str) else text
 
     def external_addr(self, addr: str) -> None:
-        """Announce an address others reach us by. May be repeated."""
+        """Announce an address others reach us by. May be repeated. Raises AddrParseError."""
         self.config.external_addrs.append(SocketAddr.parse(addr))
 
     def portmapper(self, enabled: bool) -> None:

@@ -106,7 +106,10 @@ class ServicesClient:
         return self._name
 
     async def set_name(self, name: str) -> None:
-        """Raise ServicesError: the name would be told to the service. Never waits."""
+        """Raise ServicesError: the name would be told to the service. Never waits.
+
+        InvalidInputError for one of less than 2 or more than 128 bytes.
+        """
         _check_name(name)
         raise _unsupported("set_name")
 

@@ -258,7 +258,7 @@ class RecvStream:
         """Return the next bytes, at most `size_limit`; b"" at the end of the stream.
 
         Also b"" after `stop`. Cancelling it loses nothing. Raises StreamResetError,
-        StreamLostError.
+        StreamLostError. InvalidInputError: a size below 0.
         """
         _check_size(size_limit)
         while True:
@@ -271,7 +271,7 @@ class RecvStream:
         """Return exactly `size` bytes.
 
         Raises FinishedEarlyError (its `partial` holds what came) when the stream ends before, and
-        as `read`. Cancelling it loses what was read so far.
+        as `read`. Cancelling it loses what was read so far. InvalidInputError: a size below 0.
         """
         parts: list[bytes] = []
         missing = _check_size(size)

@@ -91,7 +91,7 @@ class RecvStream(RecvBeside):
         """Return the next bytes, at most `size_limit`; b"" at the end of the stream.
 
         Also b"" after `stop`. Cancelling it loses nothing. Raises StreamResetError,
-        StreamLostError.
+        StreamLostError. InvalidInputError: a size below 0.
         """
         return self._portal.wait(timeout, self._aio.read, size_limit)
 
@@ -99,7 +99,7 @@ class RecvStream(RecvBeside):
         """Return exactly `size` bytes.
 
         Raises FinishedEarlyError (its `partial` holds what came) when the stream ends before, and
-        as `read`. Cancelling it loses what was read so far.
+        as `read`. Cancelling it loses what was read so far. InvalidInputError: a size below 0.
         """
         return self._portal.wait(timeout, self._aio.read_exact, size)
 

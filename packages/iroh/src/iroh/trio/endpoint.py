@@ -51,7 +51,10 @@ class Endpoint(EndpointBeside, EndpointState):
         return await self._portal.wait(self._aio.remove_relay, url)
 
     def add_address(self, addr: EndpointAddr) -> None:
-        """Remember a peer's address: `connect` with its id alone finds it."""
+        """Remember a peer's address: `connect` with its id alone finds it.
+
+        Raises EndpointClosedError.
+        """
         self._portal.call(self._aio.add_address, addr)
 
     def add_address_lookup(self, service: AddressLookup) -> None:
@@ -66,7 +69,10 @@ class Endpoint(EndpointBeside, EndpointState):
         return self._portal.call(self._aio.remove_address_lookup, service)
 
     def set_user_data(self, text: str | UserData | None) -> None:
-        """Publish this text beside our addresses, at most 245 bytes; None takes it back."""
+        """Publish this text beside our addresses, at most 245 bytes; None takes it back.
+
+        Raises EndpointInfoError for more.
+        """
         self._portal.call(self._aio.set_user_data, text)
 
     async def connect(
@@ -122,7 +128,10 @@ class Endpoint(EndpointBeside, EndpointState):
         )
 
     def set_alpns(self, alpns: Sequence[bytes]) -> None:
-        """Accept these application protocols from now on, the preferred first; none refuses."""
+        """Accept these application protocols from now on, the preferred first; none refuses.
+
+        Raises InvalidInputError for one that is empty or longer than 255 bytes.
+        """
         self._portal.call(self._aio.set_alpns, alpns)
 
     async def accept_next(self) -> Incoming | None:
