@@ -176,7 +176,7 @@ class EndpointAddr:
         }
 
     @classmethod
-    def from_json(cls, value: Any) -> Self:
+    def from_json(cls, value: object) -> Self:
         """The inverse of `to_json`; `AddrParseError` for any other shape or value."""
         match value:
             case {"id": str(id_text), "addrs": [*items]}:

@@ -244,14 +244,15 @@ def transport_addr_to_json(addr: TransportAddr) -> dict[str, Any]:
             return {"Custom": {"id": addr.id, "data": list(addr.data)}}
 
 
-def transport_addr_from_json(value: Any) -> TransportAddr:
+def transport_addr_from_json(value: object) -> TransportAddr:
     """The inverse of `transport_addr_to_json`; `AddrParseError` or `RelayUrlError` otherwise."""
-    match value:
-        case {"Relay": str(text)} if len(value) == 1:
+    only = value if isinstance(value, dict) and len(value) == 1 else None
+    match only:
+        case {"Relay": str(text)}:
             return RelayUrl(text)
-        case {"Ip": str(text)} if len(value) == 1:
+        case {"Ip": str(text)}:
             return SocketAddr.parse(text)
-        case {"Custom": {"id": int(id), "data": [*items]}} if len(value) == 1:
+        case {"Custom": {"id": int(id), "data": [*items]}}:
             # bool is an int to Python; serde has no such idea.
             if type(id) is int and all(type(item) is int and 0 <= item <= 0xFF for item in items):
                 return CustomAddr(id, bytes(items))

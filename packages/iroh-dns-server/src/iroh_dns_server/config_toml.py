@@ -153,7 +153,7 @@ class _Section:
             if name not in known:
                 self.complain(name, f"no such key; there are {', '.join(known)}")
 
-    def get(self, name: str, read: Callable[[Any, str], _T], default: _T) -> _T:
+    def get(self, name: str, read: Callable[[object, str], _T], default: _T) -> _T:
         """The value of a key that may be left out."""
         if name not in self.table:
             return default
@@ -163,7 +163,7 @@ class _Section:
             self._complaints.append(error.message())
             return default
 
-    def need(self, name: str, read: Callable[[Any, str], _T], default: _T) -> _T:
+    def need(self, name: str, read: Callable[[object, str], _T], default: _T) -> _T:
         """The value of a key that must be there."""
         if name not in self.table:
             self.complain(name, "is missing")
@@ -176,7 +176,7 @@ class _Section:
         return _Section(found, f"{self._prefix}{name}.", self._complaints)
 
 
-def _table(value: Any, path: str) -> dict[str, Any]:
+def _table(value: object, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise wrong(path, f"a section [{path}]", value)
     return value
@@ -280,17 +280,17 @@ def _dns(section: _Section) -> DnsConfig:
     )
 
 
-def _soa(value: Any, path: str) -> str:
+def _soa(value: object, path: str) -> str:
     origin_soa(written := text(value, path))
     return written
 
 
-def _origins(value: Any, path: str) -> tuple[str, ...]:
+def _origins(value: object, path: str) -> tuple[str, ...]:
     origin_names(written := texts(value, path))
     return written
 
 
-def _name(value: Any, path: str) -> str:
+def _name(value: object, path: str) -> str:
     server_name(written := text(value, path))
     return written
 
@@ -323,7 +323,7 @@ def _mainline(section: _Section) -> MainlineConfig | None:
     return MainlineConfig(bootstrap=bootstrap) if enabled else None
 
 
-def _bootstrap(value: Any, path: str) -> tuple[str, ...]:
+def _bootstrap(value: object, path: str) -> tuple[str, ...]:
     for host in (written := texts(value, path)):
         name, _, port = host.rpartition(":")
         if not (name and port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):

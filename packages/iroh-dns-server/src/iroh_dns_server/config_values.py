@@ -17,7 +17,6 @@ from ipaddress import (
     ip_network,
 )
 from pathlib import Path
-from typing import Any
 
 from iroh_base.addr import SocketAddr
 from iroh_base.errors import AddrParseError
@@ -84,10 +83,10 @@ def wrong(path: str, expected: str, value: object) -> ConfigError:
     return ConfigError(f"{path}: expected {expected}, got {kind}{shown}")
 
 
-def integer(low: int, high: int) -> Callable[[Any, str], int]:
+def integer(low: int, high: int) -> Callable[[object, str], int]:
     """A whole number in this range."""
 
-    def read(value: Any, path: str) -> int:
+    def read(value: object, path: str) -> int:
         if type(value) is not int or not low <= value <= high:
             raise wrong(path, f"a whole number from {low} to {high}", value)
         return value
@@ -95,20 +94,20 @@ def integer(low: int, high: int) -> Callable[[Any, str], int]:
     return read
 
 
-port: Callable[[Any, str], int] = integer(0, 65535)
+port: Callable[[object, str], int] = integer(0, 65535)
 
 
-def boolean(value: Any, path: str) -> bool:
+def boolean(value: object, path: str) -> bool:
     """True or false."""
     if not isinstance(value, bool):
         raise wrong(path, "true or false", value)
     return value
 
 
-def choice(*allowed: str) -> Callable[[Any, str], str]:
+def choice(*allowed: str) -> Callable[[object, str], str]:
     """One of these texts."""
 
-    def read(value: Any, path: str) -> str:
+    def read(value: object, path: str) -> str:
         if value not in allowed:
             raise ConfigError(f"{path}: expected one of {list(allowed)}, got {value!r}")
         return str(value)
@@ -116,28 +115,29 @@ def choice(*allowed: str) -> Callable[[Any, str], str]:
     return read
 
 
-def text(value: Any, path: str) -> str:
+def text(value: object, path: str) -> str:
     """Text, also an empty one."""
     if not isinstance(value, str):
         raise wrong(path, "text in quotes", value)
     return value
 
 
-def texts(value: Any, path: str) -> tuple[str, ...]:
+def texts(value: object, path: str) -> tuple[str, ...]:
     """A list of texts that is not empty."""
     if not isinstance(value, list) or not value:
         raise wrong(path, 'a list of names like ["dns.example.org."]', value)
     return tuple(text(item, f"{path}[{index}]") for index, item in enumerate(value))
 
 
-def directory(value: Any, path: str) -> Path:
+def directory(value: object, path: str) -> Path:
     """The path of a directory."""
-    if not text(value, path):
+    folder = text(value, path)
+    if not folder:
         raise wrong(path, "a directory", value)
-    return Path(value)
+    return Path(folder)
 
 
-def postgres_url(value: Any, path: str) -> str:
+def postgres_url(value: object, path: str) -> str:
     """Where a PostgreSQL database is."""
     if not (isinstance(value, str) and value.startswith(("postgresql://", "postgres://"))):
         # Without the value: there may be a password in it.
@@ -145,7 +145,7 @@ def postgres_url(value: Any, path: str) -> str:
     return value
 
 
-def ip(value: Any, path: str) -> IPv4Address | IPv6Address:
+def ip(value: object, path: str) -> IPv4Address | IPv6Address:
     """An IP address."""
     try:
         return ip_address(text(value, path))
@@ -153,7 +153,7 @@ def ip(value: Any, path: str) -> IPv4Address | IPv6Address:
         raise wrong(path, 'an IP address like "127.0.0.1" or "::"', value) from None
 
 
-def networks(value: Any, path: str) -> tuple[IPv4Network | IPv6Network, ...]:
+def networks(value: object, path: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """A list of addresses and networks, which may be empty."""
     expected = 'a list of networks like ["127.0.0.1", "10.0.0.0/8"]'
     if not isinstance(value, list):
@@ -165,7 +165,7 @@ def networks(value: Any, path: str) -> tuple[IPv4Network | IPv6Network, ...]:
         raise ConfigError(f"{path}: expected {expected}: {error}") from None
 
 
-def ipv4(value: Any, path: str) -> IPv4Address:
+def ipv4(value: object, path: str) -> IPv4Address:
     """An IPv4 address."""
     try:
         return IPv4Address(text(value, path))
@@ -173,7 +173,7 @@ def ipv4(value: Any, path: str) -> IPv4Address:
         raise wrong(path, 'an IPv4 address like "192.0.2.1"', value) from None
 
 
-def ipv6(value: Any, path: str) -> IPv6Address:
+def ipv6(value: object, path: str) -> IPv6Address:
     """An IPv6 address."""
     try:
         return IPv6Address(text(value, path))
@@ -181,7 +181,7 @@ def ipv6(value: Any, path: str) -> IPv6Address:
         raise wrong(path, 'an IPv6 address like "2001:db8::1"', value) from None
 
 
-def socket_addr(value: Any, path: str) -> SocketAddr:
+def socket_addr(value: object, path: str) -> SocketAddr:
     """An IP address and a port."""
     try:
         return SocketAddr.parse(text(value, path))
@@ -189,7 +189,7 @@ def socket_addr(value: Any, path: str) -> SocketAddr:
         raise wrong(path, 'an address like "127.0.0.1:9117" or "[::]:9117"', value) from None
 
 
-def duration(value: Any, path: str) -> float:
+def duration(value: object, path: str) -> float:
     """Seconds, at least a thousandth."""
     written = text(value, path)
     try:
