@@ -35,3 +35,17 @@ def test_counters_gauges_and_the_end() -> None:
 
 def test_nothing_is_still_a_document() -> None:
     assert document() == "# EOF\n"
+
+
+def test_values_that_differ_in_their_labels_stand_together() -> None:
+    metrics = [
+        Metric("hits", number, "Hits", labels=(("who", who),))
+        for number, who in enumerate(("a", 'say "b"\\n', "two\nlines"))
+    ]
+    assert openmetrics("group", metrics) == (
+        "# HELP group_hits Hits.\n"
+        "# TYPE group_hits counter\n"
+        'group_hits_total{who="a"} 0\n'
+        'group_hits_total{who="say \\"b\\"\\\\n"} 1\n'
+        'group_hits_total{who="two\\nlines"} 2\n'
+    )

@@ -153,3 +153,19 @@ async def test_relay_retry_then_validated(bind, relay) -> None:
     client, addr = await relayed(bind, relay, retry)
     (await client.connect(addr, ECHO_ALPN)).close()
     assert validated == [False, True]
+
+
+async def test_a_filter_may_ask_what_is_offered(bind) -> None:
+    """Before a packet is answered, as upstream's `Incoming::decrypt` allows."""
+
+    def only_echo(incoming) -> IncomingFilterOutcome:
+        offered = incoming.offered_alpns()
+        wanted = offered is not None and ECHO_ALPN in offered
+        return IncomingFilterOutcome.ACCEPT if wanted else IncomingFilterOutcome.REJECT
+
+    handlers = {ECHO_ALPN: Echo(), ALPN: Echo()}
+    server, client = await bind(protocols=handlers, incoming_filter=only_echo), await bind()
+    (await client.connect(server.addr(), ECHO_ALPN)).close()
+    with pytest.raises(ConnectError) as caught:
+        await client.connect(server.addr(), ALPN)
+    assert caught.value.code == 2
