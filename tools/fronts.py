@@ -21,6 +21,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "paths": ("PathMethods",),
     "datagrams": ("DatagramMethods",),
     "connection": ("Connection",),
+    "zero_rtt": ("OutgoingZeroRttConnection", "IncomingZeroRttConnection"),
     "incoming": ("Incoming", "Accepting", "Connecting"),
     "endpoint_state": ("EndpointState",),
     "endpoint": ("Endpoint",),
@@ -30,10 +31,10 @@ MODULES: dict[str, tuple[str, ...]] = {
 BY_HAND = {
     "Endpoint": {"bind", "close", "incoming"},
     "Connection": {"close"},
-    "Accepting": {"into_0rtt"},
-    "Connecting": {"into_0rtt"},
+    "OutgoingZeroRttConnection": {"handshake_completed"},
+    "IncomingZeroRttConnection": {"handshake_completed"},
 }
-"""Methods that a front writes itself, or has not: 0-RTT is for programs of asyncio."""
+"""Methods that a front writes itself, or has not."""
 
 ATTRIBUTES = {"SendStream": {"stream_id": "int"}, "RecvStream": {"stream_id": "int"}}
 """Attributes that a class sets in its constructor, which is not read here."""
@@ -41,6 +42,8 @@ ATTRIBUTES = {"SendStream": {"stream_id": "int"}, "RecvStream": {"stream_id": "i
 BESIDE = {
     "Endpoint": "EndpointBeside",
     "Connection": "ConnectionBeside",
+    "OutgoingZeroRttConnection": "OutgoingBeside",
+    "IncomingZeroRttConnection": "IncomingBeside",
     "SendStream": "SendBeside",
     "RecvStream": "RecvBeside",
     "Incoming": "HandshakeBeside",
@@ -140,6 +143,17 @@ def public_methods(source: Source, cls: ast.ClassDef) -> list[Function]:
     return list(methods.values())
 
 
+def front_bases(source: Source, cls: ast.ClassDef) -> list[str]:
+    """Give the bases that a front has, too, those of private bases among them."""
+    found: list[str] = []
+    for base in cls.bases:
+        if isinstance(base, ast.Name) and base.id in FRONT_CLASSES:
+            found.append(base.id)
+        elif isinstance(base, ast.Name) and base.id.startswith("_"):
+            found += front_bases(source, source.find(base.id))
+    return found
+
+
 class Module:
     """A module of a front, being written."""
 
@@ -207,8 +221,7 @@ class Module:
     # -- classes and methods ---------------------------------------------------------------------
 
     def _class(self, cls: ast.ClassDef) -> str:
-        bases = [base.id for base in cls.bases if isinstance(base, ast.Name)]
-        bases = [base for base in bases if base in FRONT_CLASSES]
+        bases = front_bases(self._source, cls)
         for base in bases:
             self._import_type(base)
         if cls.name in BESIDE:

@@ -22,6 +22,7 @@ own.
 sockets. Values, options and exceptions are those of `iroh`.
 """
 
+from iroh.sync.beside import ZeroRttStatus
 from iroh.sync.bistream import BiStream
 from iroh.sync.connection import Connection
 from iroh.sync.endpoint import Endpoint
@@ -32,6 +33,7 @@ from iroh.sync.incoming import Accepting, Connecting, Incoming
 from iroh.sync.portal import Portal, PortalClosedError
 from iroh.sync.router import EndpointBuilder, Router
 from iroh.sync.streams import RecvStream, SendStream
+from iroh.sync.zero_rtt import IncomingZeroRttConnection, OutgoingZeroRttConnection
 
 __all__ = [
     "Accepting",
@@ -42,6 +44,8 @@ __all__ = [
     "EndpointBuilder",
     "EndpointHooks",
     "Incoming",
+    "IncomingZeroRttConnection",
+    "OutgoingZeroRttConnection",
     "Portal",
     "PortalClosedError",
     "ProtocolCreator",
@@ -54,4 +58,5 @@ __all__ = [
     "StreamSocket",
     "Watch",
     "WriteFile",
+    "ZeroRttStatus",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast, overload
 
 from iroh import connection as aio_connection
 from iroh import endpoint as aio_endpoint
@@ -15,6 +17,7 @@ from iroh.sync.files import ReadFile, WriteFile, buffered_reader, buffered_write
 from iroh.sync.front import Front, Steps
 from iroh.sync.portal import Portal, PortalClosedError
 from iroh.sync.threads import MAX_THREADS, leave_loop_to_its_end
+from iroh.variants import Variant
 
 if TYPE_CHECKING:
     from iroh.sync.connection import Connection
@@ -26,8 +29,11 @@ __all__ = [
     "ConnectionBeside",
     "EndpointBeside",
     "HandshakeBeside",
+    "IncomingBeside",
+    "OutgoingBeside",
     "RecvBeside",
     "SendBeside",
+    "ZeroRttStatus",
 ]
 
 
@@ -161,6 +167,57 @@ class HandshakeBeside(Front):
             return connection
 
         return Connection(self._portal, self._portal.wait(timeout, establish))
+
+
+class ZeroRttStatus(Variant):
+    """What became of 0-RTT data: ZeroRttStatus.ACCEPTED or REJECTED, as in `iroh.zero_rtt`."""
+
+    ACCEPTED: type[_Accepted]
+    REJECTED: type[_Rejected]
+    is_accepted: Callable[[], bool]
+    is_rejected: Callable[[], bool]
+    connection: Connection
+
+
+@ZeroRttStatus.variant("ACCEPTED")
+@dataclass(frozen=True, slots=True)
+class _Accepted(ZeroRttStatus):
+    """The server took it."""
+
+    connection: Connection
+
+
+@ZeroRttStatus.variant("REJECTED")
+@dataclass(frozen=True, slots=True)
+class _Rejected(ZeroRttStatus):
+    """The server did not: what was written to streams is sent again, datagrams are lost."""
+
+    connection: Connection
+
+
+class OutgoingBeside(Front):
+    """The end of a dialler's 0-RTT."""
+
+    def handshake_completed(self, *, timeout: float | None = None) -> ZeroRttStatus:
+        """Wait for the server, and say whether it took the 0-RTT data.
+
+        Raises ConnectError, TimeoutError. May be called again.
+        """
+        status = self._portal.wait(timeout, self._aio.handshake_completed)
+        became = ZeroRttStatus.ACCEPTED if status.is_accepted() else ZeroRttStatus.REJECTED
+        return became(cast("Connection", self))
+
+
+class IncomingBeside(Front):
+    """The end of a listener's 0-RTT."""
+
+    def handshake_completed(self, *, timeout: float | None = None) -> Connection:
+        """Wait for the dialler's proof; gives this connection.
+
+        Raises ConnectError, TimeoutError. May be called again.
+        """
+        self._portal.wait(timeout, self._aio.handshake_completed)
+        return cast("Connection", self)
 
 
 class SendBeside(Front):

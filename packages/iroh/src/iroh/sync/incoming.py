@@ -9,6 +9,8 @@ from iroh.incoming import IncomingAddr, IncomingLocalAddr
 from iroh.quic.config import TransportConfig
 from iroh.sync.beside import HandshakeBeside
 from iroh.sync.connection import Connection
+from iroh.sync.front import optional
+from iroh.sync.zero_rtt import IncomingZeroRttConnection, OutgoingZeroRttConnection
 from iroh_base import PublicKey
 
 __all__ = ["Accepting", "Connecting", "Incoming"]
@@ -118,6 +120,16 @@ class Accepting(HandshakeBeside):
         """Return where the attempt came from, as `Incoming.remote_addr`. Never waits."""
         return self._portal.wait(timeout, self._aio.remote_addr)
 
+    def into_0rtt(self, *, timeout: float | None = None) -> IncomingZeroRttConnection:
+        """Use the connection before the dialler has proven who it is: see `iroh.zero_rtt`.
+
+        Also when it sent no 0-RTT data: then we may write before its handshake is complete. Waits
+        for the dialler's hello. Raises ConnectError, ConsumedError. Cancelling it is harmless.
+        """
+        return IncomingZeroRttConnection(
+            self._portal, self._portal.wait(timeout, self._aio.into_0rtt)
+        )
+
 
 class Connecting(HandshakeBeside):
     """The client's side of a handshake under way, from `Endpoint.connect_pending`."""
@@ -145,3 +157,13 @@ class Connecting(HandshakeBeside):
     def remote_id(self, *, timeout: float | None = None) -> PublicKey:
         """Return the EndpointId that is being dialled. Never waits."""
         return self._portal.wait(timeout, self._aio.remote_id)
+
+    def into_0rtt(self) -> OutgoingZeroRttConnection | None:
+        """Send data at once, before the server has answered: see `iroh.zero_rtt`.
+
+        None when no earlier connection to it left a ticket, or its answer is there: then this can
+        still be awaited. Raises ConsumedError.
+        """
+        return optional(
+            OutgoingZeroRttConnection, self._portal, self._portal.call(self._aio.into_0rtt)
+        )

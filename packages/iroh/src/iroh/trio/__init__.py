@@ -23,6 +23,7 @@ runs: `open_endpoint` opens one unless there is one. Importing it changes the ev
 the process, so that a later `asyncio.run` runs on trio; hence it is imported by nothing else here.
 """
 
+from iroh.trio.beside import ZeroRttStatus
 from iroh.trio.bistream import BiStream
 from iroh.trio.connection import Connection
 from iroh.trio.endpoint import Endpoint
@@ -32,6 +33,7 @@ from iroh.trio.incoming import Accepting, Connecting, Incoming
 from iroh.trio.router import EndpointBuilder, Router, open_endpoint
 from iroh.trio.serving import StreamListener, serve_connections
 from iroh.trio.streams import RecvStream, SendStream
+from iroh.trio.zero_rtt import IncomingZeroRttConnection, OutgoingZeroRttConnection
 
 __all__ = [
     "Accepting",
@@ -42,6 +44,8 @@ __all__ = [
     "EndpointBuilder",
     "EndpointHooks",
     "Incoming",
+    "IncomingZeroRttConnection",
+    "OutgoingZeroRttConnection",
     "ProtocolCreator",
     "ProtocolHandler",
     "RecvStream",
@@ -50,6 +54,7 @@ __all__ = [
     "Steps",
     "StreamListener",
     "Watch",
+    "ZeroRttStatus",
     "open_endpoint",
     "serve_connections",
 ]

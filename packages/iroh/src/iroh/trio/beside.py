@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import operator
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import trio
 
@@ -15,6 +16,7 @@ from iroh import endpoint as aio_endpoint
 from iroh import incoming as aio_incoming
 from iroh.errors import ClosedError, StreamError
 from iroh.trio.front import Front, Steps
+from iroh.variants import Variant
 
 if TYPE_CHECKING:
     from iroh.trio.connection import Connection
@@ -24,8 +26,11 @@ __all__ = [
     "ConnectionBeside",
     "EndpointBeside",
     "HandshakeBeside",
+    "IncomingBeside",
+    "OutgoingBeside",
     "RecvBeside",
     "SendBeside",
+    "ZeroRttStatus",
 ]
 
 CHUNK = 65_536  # what receive_some reads at most when it is not told
@@ -105,6 +110,57 @@ class HandshakeBeside(Front):
             return connection
 
         return Connection(self._portal, await self._portal.wait(establish))
+
+
+class ZeroRttStatus(Variant):
+    """What became of 0-RTT data: ZeroRttStatus.ACCEPTED or REJECTED, as in `iroh.zero_rtt`."""
+
+    ACCEPTED: type[_Accepted]
+    REJECTED: type[_Rejected]
+    is_accepted: Callable[[], bool]
+    is_rejected: Callable[[], bool]
+    connection: Connection
+
+
+@ZeroRttStatus.variant("ACCEPTED")
+@dataclass(frozen=True, slots=True)
+class _Accepted(ZeroRttStatus):
+    """The server took it."""
+
+    connection: Connection
+
+
+@ZeroRttStatus.variant("REJECTED")
+@dataclass(frozen=True, slots=True)
+class _Rejected(ZeroRttStatus):
+    """The server did not: what was written to streams is sent again, datagrams are lost."""
+
+    connection: Connection
+
+
+class OutgoingBeside(Front):
+    """The end of a dialler's 0-RTT."""
+
+    async def handshake_completed(self) -> ZeroRttStatus:
+        """Wait for the server, and say whether it took the 0-RTT data.
+
+        Raises ConnectError; cancelling it is harmless. May be called again.
+        """
+        status = await self._portal.wait(self._aio.handshake_completed)
+        became = ZeroRttStatus.ACCEPTED if status.is_accepted() else ZeroRttStatus.REJECTED
+        return became(cast("Connection", self))
+
+
+class IncomingBeside(Front):
+    """The end of a listener's 0-RTT."""
+
+    async def handshake_completed(self) -> Connection:
+        """Wait for the dialler's proof; gives this connection.
+
+        Raises ConnectError; cancelling it is harmless. May be called again.
+        """
+        await self._portal.wait(self._aio.handshake_completed)
+        return cast("Connection", self)
 
 
 class _Half(Front):

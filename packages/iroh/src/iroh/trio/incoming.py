@@ -9,6 +9,8 @@ from iroh.incoming import IncomingAddr, IncomingLocalAddr
 from iroh.quic.config import TransportConfig
 from iroh.trio.beside import HandshakeBeside
 from iroh.trio.connection import Connection
+from iroh.trio.front import optional
+from iroh.trio.zero_rtt import IncomingZeroRttConnection, OutgoingZeroRttConnection
 from iroh_base import PublicKey
 
 __all__ = ["Accepting", "Connecting", "Incoming"]
@@ -117,6 +119,14 @@ class Accepting(HandshakeBeside):
         """Return where the attempt came from, as `Incoming.remote_addr`. Never waits."""
         return await self._portal.wait(self._aio.remote_addr)
 
+    async def into_0rtt(self) -> IncomingZeroRttConnection:
+        """Use the connection before the dialler has proven who it is: see `iroh.zero_rtt`.
+
+        Also when it sent no 0-RTT data: then we may write before its handshake is complete. Waits
+        for the dialler's hello. Raises ConnectError, ConsumedError. Cancelling it is harmless.
+        """
+        return IncomingZeroRttConnection(self._portal, await self._portal.wait(self._aio.into_0rtt))
+
 
 class Connecting(HandshakeBeside):
     """The client's side of a handshake under way, from `Endpoint.connect_pending`."""
@@ -144,3 +154,13 @@ class Connecting(HandshakeBeside):
     async def remote_id(self) -> PublicKey:
         """Return the EndpointId that is being dialled. Never waits."""
         return await self._portal.wait(self._aio.remote_id)
+
+    def into_0rtt(self) -> OutgoingZeroRttConnection | None:
+        """Send data at once, before the server has answered: see `iroh.zero_rtt`.
+
+        None when no earlier connection to it left a ticket, or its answer is there: then this can
+        still be awaited. Raises ConsumedError.
+        """
+        return optional(
+            OutgoingZeroRttConnection, self._portal, self._portal.call(self._aio.into_0rtt)
+        )
