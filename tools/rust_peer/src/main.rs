@@ -1,6 +1,6 @@
 //! A Rust endpoint that believes an own authority, and says what it learns from relays; a Rust relay
-//! client (relay.rs); an endpoint over a custom transport (unix.rs); or what publishes to and
-//! resolves from a DNS server (dns.rs).
+//! client (relay.rs); an endpoint over a custom transport (unix.rs); what publishes to and resolves
+//! from a DNS server (dns.rs); or data before the handshake (early.rs).
 //!
 //!     iroh-rust-peer net-report ROOTS.pem URL=QUIC_PORT [URL=QUIC_PORT ...]
 //!
@@ -18,6 +18,7 @@ use iroh::{
 use rustls_pki_types::{pem::PemObject, CertificateDer};
 
 mod dns;
+mod early;
 mod relay;
 mod unix;
 
@@ -48,13 +49,15 @@ async fn main() {
         }
         ["unix-serve", path] => unix::serve(path).await,
         ["unix-dial", path, id, peer] => unix::dial(path, id, peer).await,
+        ["early-serve", secret, addr] => early::serve(secret, addr).await,
+        ["early-dial", id, addr] => early::dial(id, addr).await,
         ["dns-publish", ca, url, secret, relay, user_data] => {
             dns::publish(ca, url, secret, relay, user_data).await
         }
         ["dns-resolve", ca, how, place, id, origin] => {
             dns::resolve(ca, how, place, id, origin).await
         }
-        _ => panic!("see the tops of main.rs, dns.rs, relay.rs and unix.rs"),
+        _ => panic!("see the tops of main.rs, dns.rs, early.rs, relay.rs and unix.rs"),
     }
 }
 
