@@ -150,6 +150,19 @@ async def test_established_connection_is_made_again_at_once() -> None:
         assert (stats.conns_success, stats.conns_closed, stats.conns_failed) == (6, 5, 0)
 
 
+async def test_the_end_of_each_connection_is_told() -> None:
+    lost: list[int] = []
+    async with bench_of(on_lost=lambda: lost.append(1)) as bench:
+        stream = await bench.up()
+        assert lost == []
+        bench.dialer.plan()
+        stream.lose("server restarted")
+        await settle()
+        assert bench.client.is_connected
+        assert len(lost) == 1
+    assert len(lost) == 2
+
+
 async def test_ping_timeout_reconnects() -> None:
     async with bench_of() as bench:
         stream = await bench.up()

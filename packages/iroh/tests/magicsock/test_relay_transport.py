@@ -22,11 +22,21 @@ class Client:
     """What the transport sees of a relay client."""
 
     def __init__(
-        self, config, _key, *, on_datagrams, on_endpoint_gone, on_idle, resolver, **_settings
+        self,
+        config,
+        _key,
+        *,
+        on_datagrams,
+        on_endpoint_gone,
+        on_lost,
+        on_idle,
+        resolver,
+        **_settings,
     ) -> None:
         self.config = config
         self.on_datagrams = on_datagrams
         self.on_endpoint_gone = on_endpoint_gone
+        self.on_lost = on_lost
         self.on_idle = on_idle
         loop = asyncio.get_running_loop()
         self.status = Watchable(RelayStatus(config.url), loop.create_future)
@@ -132,6 +142,19 @@ async def test_a_relay_that_hears_the_peer_saves_a_connection(lab) -> None:
     client.on_endpoint_gone(PEER.to_bytes())
     lab.send(B)
     assert len(lab.made) == 3
+
+
+async def test_what_a_relay_told_counts_for_that_connection_alone(lab) -> None:
+    """A relay that ended and is there again does not say who has not come back."""
+    lab.send(A)
+    client = lab.made[0]
+    client.come_up()
+    client.on_datagrams(PEER.to_bytes(), b"hello", 0, 0)
+    client.on_lost()
+    client.come_up()
+    lab.send(B)
+    assert len(lab.made) == 2
+    assert len(client.sent) == 1
 
 
 async def test_that_a_peer_left_one_relay_says_nothing_of_another(lab) -> None:

@@ -80,8 +80,11 @@ async def _dial(request: DialRequest) -> RelayStream:
 class RelayClient:
     """A relay that is dialled until it answers, and dialled again when it is lost.
 
-    The callbacks run in the loop, must be quick and must not raise. `on_idle` says that the client
-    has ended by itself and takes no more datagrams. Use as `async with`, or `start` and `close`.
+    The callbacks run in the loop, must be quick and must not raise. `on_lost` says that a
+    connection is over, however it ended: who was there may leave unheard. `on_idle` says that the
+    client has ended by itself and takes no more datagrams.
+
+    Use as `async with`, or `start` and `close`.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class RelayClient:
         *,
         on_datagrams: Callable[[bytes, bytes, int, int], None],
         on_endpoint_gone: Callable[[bytes], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
         on_idle: Callable[[], None] | None = None,
         home: bool = False,
         clock: Clock | None = None,
@@ -104,6 +108,7 @@ class RelayClient:
         self._config = config
         self._secret_key = secret_key
         self._handlers = Handlers(on_datagrams, on_endpoint_gone)
+        self._on_lost = on_lost
         self._on_idle = on_idle
         self._home = home
         self._given_clock = clock
@@ -378,6 +383,8 @@ class RelayClient:
                 self._stats.conns_failed += 1
         if status.is_connected and state is not RelayState.CONNECTED:
             self._stats.conns_closed += 1
+            if self._on_lost is not None:
+                self._on_lost()
         self.status.set(RelayStatus(status.url, state, error, denied))
 
     def _stop(self) -> None:

@@ -203,6 +203,11 @@ class RelayTransport:
             if self._routes.get(endpoint) == url:
                 del self._routes[endpoint]
 
+        def on_lost() -> None:
+            # The relay told who was there; who left meanwhile, nobody will tell us.
+            for endpoint in [key for key, route in self._routes.items() if route == url]:
+                del self._routes[endpoint]
+
         def on_idle() -> None:
             if url != self.home:
                 self._leave(url)
@@ -212,6 +217,7 @@ class RelayTransport:
             self._secret_key,
             on_datagrams=on_datagrams,
             on_endpoint_gone=on_endpoint_gone,
+            on_lost=on_lost,
             on_idle=on_idle,
             resolver=self._resolver,
             proxy=self._proxy_for(str(url)),
