@@ -39,18 +39,25 @@ ProtocolHandlerImpl = public.ProtocolHandler
 
 # Only `from iroh import *` leaves the bindings' names for type checkers out.
 __all__ = [
-    *public.__all__,
     "AcceptingProtocol",
+    "AddrChangeCallbackImpl",
     "BiStreamProtocol",
     "ConnectingProtocol",
     "ConnectionProtocol",
-    "EndpointProtocol",
     "EndpointAddrProtocol",
     "EndpointBuilderProtocol",
     "EndpointIdProtocol",
+    "EndpointProtocol",
     "EndpointTicketProtocol",
+    "HomeRelayCallbackImpl",
     "IncomingProtocol",
     "IrohErrorProtocol",
+    "NetworkChangeCallbackImpl",
+    "PathChangeCallbackImpl",
+    "PathEventCallbackImpl",
+    "PresetImpl",
+    "ProtocolCreatorImpl",
+    "ProtocolHandlerImpl",
     "RecvStreamProtocol",
     "RelayMapProtocol",
     "RelayModeProtocol",
@@ -59,15 +66,8 @@ __all__ = [
     "ServicesClientProtocol",
     "SignatureProtocol",
     "WatchHandleProtocol",
-    "AddrChangeCallbackImpl",
-    "HomeRelayCallbackImpl",
-    "NetworkChangeCallbackImpl",
-    "PathChangeCallbackImpl",
-    "PathEventCallbackImpl",
-    "PresetImpl",
-    "ProtocolCreatorImpl",
-    "ProtocolHandlerImpl",
 ]
+__all__ += public.__all__
 
 
 def uniffi_set_event_loop(eventloop: AbstractEventLoop) -> None:

@@ -44,11 +44,11 @@ class Client(Protocol):
         """Which of that endpoint's connections."""
         ...
 
-    def readdress(self, frame: bytes) -> bytes:
+    def readdress(self, frame: bytes, /) -> bytes:
         """A frame of this client as its receiver shall see it."""
         ...
 
-    def send_packet(self, frame: bytes, contents: int) -> bool:
+    def send_packet(self, frame: bytes, contents: int, /) -> bool:
         """Send datagrams to this client; False if they were dropped."""
         ...
 
@@ -56,7 +56,7 @@ class Client(Protocol):
         """Tell this client about its connection, in the words of its protocol version."""
         ...
 
-    def send_control(self, frame: bytes) -> bool:
+    def send_control(self, frame: bytes, /) -> bool:
         """Send this client a frame that is no packet; False if it was dropped."""
         ...
 
