@@ -22,11 +22,13 @@ async def becomes_direct(*conns: Connection, within: float = 10.0) -> None:
     Raises AssertionError, which says why it is not, also when a connection ends. Cancelling it is
     harmless.
     """
+    __tracebackhide__ = True  # pytest shows the line of the test
     await _all_become(True, conns, within)
 
 
 async def becomes_relayed(*conns: Connection, within: float = 10.0) -> None:
     """Wait until a relay carries each connection, `within` seconds at most. As `becomes_direct`."""
+    __tracebackhide__ = True  # pytest shows the line of the test
     await _all_become(False, conns, within)
 
 
@@ -35,6 +37,7 @@ async def stays_relayed(*conns: Connection, during: float = 30.0) -> None:
 
     Raises AssertionError as soon as one is direct, or has ended. Cancelling it is harmless.
     """
+    __tracebackhide__ = True  # pytest shows the line of the test
     async with asyncio.TaskGroup() as tasks:
         for conn in conns:
             tasks.create_task(_stays_relayed(conn, during))
@@ -55,6 +58,7 @@ def describe_paths(conn: Connection) -> str:
 
 
 async def _all_become(direct: bool, conns: tuple[Connection, ...], within: float) -> None:
+    __tracebackhide__ = True
     try:
         async with asyncio.timeout(within):
             for conn in conns:

@@ -15,7 +15,10 @@ import functools
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
+
+import iroh
 
 __all__ = ["VirtualTimeError", "VirtualTimeLoop", "in_virtual_time", "run_in_virtual_time"]
 
@@ -27,8 +30,10 @@ START = 1000.0
 """Seconds; not 0, which code might take for "never"."""
 LAST_SECONDS = 60.0
 """In which a program that is over may clean up."""
-OURS = "iroh"
+OURS = ("iroh", "relay ")
 """What the names of iroh's own tasks begin with; a user does not look for the fault there."""
+LIBRARIES = tuple(str(Path(module.__file__ or "").parent) for module in (asyncio, iroh))
+"""Where the code is that waits on behalf of a program."""
 
 
 class VirtualTimeError(RuntimeError):
@@ -139,17 +144,22 @@ for _name in (
 
 
 def _place(task: "asyncio.Task[Any]") -> str:
-    """Name the innermost function of the program in which a task waits."""
-    places: list[str] = []
+    """Say in which line of the program a task waits, and for which function of a library."""
+    place, library = "its beginning", ""
     inner: Any = task.get_coro()
-    while inner is not None:
+    while inner is not None and not library:
         frame = getattr(inner, "cr_frame", None) or getattr(inner, "ag_frame", None)
         if frame is not None:
-            places.append(
-                f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
-            )
+            code = frame.f_code
+            if code.co_filename.startswith(LIBRARIES):
+                library = "" if code is _LIMITED else f", for {code.co_qualname}"
+            else:
+                place = f"{code.co_qualname} ({code.co_filename}:{frame.f_lineno})"
         inner = getattr(inner, "cr_await", None) or getattr(inner, "ag_await", None)
-    return " > ".join(places) or "its beginning"
+    return place + library
+
+
+_LIMITED = VirtualTimeLoop.limited.__code__
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], *, max_seconds: float = MAX_SECONDS) -> T:
