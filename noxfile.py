@@ -174,6 +174,17 @@ def trio(session: nox.Session) -> None:
 
 
 @nox.session
+def oldest(session: nox.Session) -> None:
+    """The tests with the oldest dependencies that the packages admit (needs uv)."""
+    session.env["IROH_PORTMAPPER"] = "0"
+    extras = ("iroh-base", "iroh-relay[acme,socks]", "iroh-dns-server[acme,postgres]", "iroh")
+    editable = [part for name in extras for part in ("-e", f"packages/{name}")]
+    session.install("--resolution", "lowest-direct", *editable, env=TOGETHER)
+    session.install(*TEST)  # what is there stays
+    session.run("pytest", "-n", "2", *(session.posargs or ["packages"]))
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning, like a link to nowhere, is an error."""
     install_tools(session, *DOCS)
