@@ -191,8 +191,11 @@ def test_a_router(client, caplog) -> None:
     assert router.refused == 0
     assert alpns == [OTHER]
     assert "ZeroDivisionError" in caplog.text
-    with Endpoint.bind(presets.Minimal, **SETTINGS) as endpoint, pytest.raises(TypeError):
-        Router(endpoint, {ALPN: 5})
+    with (
+        Endpoint.bind(presets.Minimal, **SETTINGS) as endpoint,
+        pytest.raises(TypeError, match="a function of a connection"),
+    ):
+        Router(endpoint, {ALPN: ProtocolHandler})
 
 
 def test_hooks_and_filters_may_block(client) -> None:
@@ -235,6 +238,10 @@ def test_a_creator_and_a_builder(client) -> None:
             ids.append(endpoint.id())
             return serve_echo
 
+    class AsyncMaker(iroh.ProtocolCreator):
+        def create(self, endpoint: iroh.Endpoint):
+            return Echo()
+
     class Pass(EndpointHooks):
         pass
 
@@ -246,9 +253,10 @@ def test_a_creator_and_a_builder(client) -> None:
     builder.hooks(iroh.EndpointHooks())
     with pytest.raises(TypeError, match="hooks derive from"):
         builder.hooks(object())
-    with builder.bind(protocols={ALPN: Maker()}, timeout=10) as endpoint:
+    with builder.bind(protocols={ALPN: Maker(), ECHO_ALPN: AsyncMaker()}, timeout=10) as endpoint:
         assert ids == [endpoint.id()]
-        assert ask(client.connect(endpoint.addr(), ALPN, timeout=10)) == b"hello"
+        for alpn in (ALPN, ECHO_ALPN):
+            assert ask(client.connect(endpoint.addr(), alpn, timeout=10)) == b"hello"
     with pytest.raises(ConsumedError):
         builder.bind()
 

@@ -121,19 +121,26 @@ class Adapter:
         return portal
 
     def protocols(self, given: Mapping[bytes, Any] | None) -> dict[bytes, Any] | None:
-        """Adapt the protocols of an endpoint or a router."""
-        return (
-            None if given is None else {alpn: self._protocol(each) for alpn, each in given.items()}
-        )
+        """Adapt the protocols of an endpoint or a router. Raises TypeError for what is no handler.
 
-    def _protocol(self, given: Any) -> Any:
+        What derives from those of `iroh`, or is async, stays as it is.
+        """
+        if given is None:
+            return None
+        return {alpn: self._protocol(alpn, each) for alpn, each in given.items()}
+
+    def _protocol(self, alpn: bytes, given: Any) -> Any:
         if isinstance(given, ProtocolCreator):
-            return _Creator(self, given)
-        accept = getattr(given, "accept", given)
-        is_ours = isinstance(given, aio.ProtocolHandler | aio.ProtocolCreator | type)
-        if is_ours or not callable(accept) or _is_async(accept):
+            return _Creator(self, alpn, given)
+        if isinstance(given, aio.ProtocolHandler | aio.ProtocolCreator):
             return given
-        return _Handler(self, given)
+        accept = getattr(given, "accept", given)
+        if isinstance(given, type) or not callable(accept):
+            raise TypeError(
+                f"the handler of {alpn!r} is a function of a connection, or an object with "
+                f"accept(conn), not {given!r}"
+            )
+        return given if _is_async(accept) else _Handler(self, given)
 
     def filter(self, given: Any) -> Any:
         """Adapt a filter."""
@@ -181,16 +188,16 @@ class _Handler(aio.ProtocolHandler):
 
 
 class _Creator(aio.ProtocolCreator):
-    def __init__(self, adapter: Adapter, creator: ProtocolCreator) -> None:
-        self._adapter, self._creator = adapter, creator
+    def __init__(self, adapter: Adapter, alpn: bytes, creator: ProtocolCreator) -> None:
+        self._adapter, self._alpn, self._creator = adapter, alpn, creator
 
     def create(self, endpoint: aio_endpoint.Endpoint) -> Any:
         from iroh.sync.endpoint import Endpoint
 
         shown = Endpoint(self._adapter.portal(), endpoint)
-        made = self._adapter.protocols({b"x": self._creator.create(shown)})
+        made = self._adapter.protocols({self._alpn: self._creator.create(shown)})
         assert made is not None
-        return made[b"x"]
+        return made[self._alpn]
 
 
 class _Hooks(aio_hooks.EndpointHooks):
