@@ -13,7 +13,11 @@
 
 Endpoint        an identity that dials and accepts       Connection  streams and datagrams
 Router          serves protocols by ALPN                 presets     bundles of settings
-address_lookup  how peers are found                      protocols   echo, ping, pipe
+address_lookup  how peers are found                      protocols   echo, ping, pipe, files
+iroh.sync       the same without async                   iroh.trio   the same for trio
+iroh.testing    servers, NATs and time to test with      python -m iroh --help
+
+Every error is an IrohError, and the built-in exception that fits. help(iroh.Endpoint) goes on.
 """
 
 import importlib
