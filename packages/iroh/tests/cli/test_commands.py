@@ -16,6 +16,8 @@ import pytest
 from iroh import EndpointAddr, EndpointTicket, SecretKey
 from iroh.cli import exits, log, main, options
 from iroh.cli.console import Console, size_text
+from iroh.errors import StreamLostError, StreamResetError, StreamStoppedError
+from iroh.quic.errors import TimedOut
 
 KEY = SecretKey.from_bytes(bytes(range(32)))
 ID = str(KEY.public())
@@ -263,6 +265,10 @@ def test_sizes_in_words() -> None:
         (PermissionError(errno.EACCES, "Denied", "x"), exits.LOCAL_FILE, "x: Denied"),
         (OSError(errno.EADDRINUSE, "In use"), exits.FAILED, "choose another"),
         (ValueError("two\nlines"), exits.FAILED, "two"),
+        (StreamResetError(0), exits.FAILED, "broken off"),
+        (StreamStoppedError(0), exits.FAILED, "takes no more"),
+        (StreamLostError(TimedOut()), exits.FAILED, "nothing comes from the peer"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x"), exits.LOCAL_FILE, "too long"),
         (ValueError(), exits.FAILED, "ValueError"),
     ],
 )

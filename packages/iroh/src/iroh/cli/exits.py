@@ -80,6 +80,8 @@ def _of_library(error: Exception) -> CliError:
         KeyFileError,
         LookupFailedError,
         StreamLostError,
+        StreamResetError,
+        StreamStoppedError,
     )
     from iroh.quic.errors import TimedOut
 
@@ -93,6 +95,12 @@ def _of_library(error: Exception) -> CliError:
         return _of_dial(error)
     if isinstance(getattr(error, "reason", None), TimedOut):
         return CliError("the connection is lost: nothing comes from the peer any more", "", FAILED)
+    if isinstance(error, StreamResetError):
+        return CliError(
+            f"the peer has broken off: not all has come (code {error.code})", "", FAILED
+        )
+    if isinstance(error, StreamStoppedError):
+        return CliError(f"the peer takes no more, and had not all (code {error.code})", "", FAILED)
     if isinstance(error, BindError):
         return CliError(str(error), "", FAILED)
     if isinstance(error, KeyFileError):
