@@ -361,6 +361,13 @@ async def test_waiting_for_a_relay_where_there_is_none(bind, caplog) -> None:
     assert "relays are disabled" in caplog.text
 
 
+async def test_adding_a_relay_where_relays_are_disabled(bind, caplog) -> None:
+    endpoint = await bind()
+    await endpoint.insert_relay(RelayConfig(url="https://relay.example.org"))
+    assert "RelayMode.custom(RelayMap.empty())" in caplog.text
+    assert not await endpoint.remove_relay("https://relay.example.org")
+
+
 async def test_hints_are_not_in_the_words_of_the_bindings(bind) -> None:
     client = await bind()
     with pytest.raises(iroh.LookupFailedError) as caught:

@@ -8,6 +8,7 @@ bound on and to its thread; a process may have any number of endpoints and loops
 """
 
 import asyncio
+import logging
 import warnings
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping, Sequence
 from functools import partial
@@ -34,6 +35,8 @@ from iroh.resolver import import_late
 from iroh.router import Handler, IncomingFilter, ProtocolCreator, Router
 from iroh_base import EndpointAddr, PublicKey, SocketAddr, UserData
 from iroh_relay.relay_map import RelayConfig, RelayMap
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class Endpoint(EndpointState):
@@ -89,7 +92,12 @@ class Endpoint(EndpointState):
         Never waits: a net report is asked for, which may choose it. Does nothing where relays are
         disabled (RelayMode.disabled), and once the endpoint is closed. RelayConfig checks the URL.
         """
-        if self._core.relay_map is not None and not self._core.closing:
+        if self._core.relay_map is None:
+            logger.warning(
+                "insert_relay does nothing where relays are disabled: bind with "
+                "RelayMode.custom(RelayMap.empty()) to add some later"
+            )
+        elif not self._core.closing:
             self._core.relay_map.insert(config)
 
     async def remove_relay(self, url: str) -> bool:
