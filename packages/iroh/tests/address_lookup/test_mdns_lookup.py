@@ -12,6 +12,7 @@ from iroh import Endpoint, presets
 from iroh.address_lookup import LookupContext
 from iroh.address_lookup.mdns import Discovered, DiscoveryStream, Expired, MdnsAddressLookup
 from iroh.address_lookup.mdns.links import Link, MulticastLinks, links_of
+from iroh.address_lookup.mdns.wire import MAX_MESSAGE, MdnsWire
 from iroh.netmon import Interface, NetworkMonitor, NetworkState, read_network
 from iroh.netmon.state import LocalIp
 from iroh.resolver import DnsResolver
@@ -91,6 +92,19 @@ async def test_published_and_resolved(make: Make) -> None:
     assert ours.stats.queries_heard
     assert ours.stats.replies_heard
     assert not ours.stats.replies_sent  # nothing was published
+
+
+async def test_what_cannot_be_read_is_counted(make: Make) -> None:
+    ours, theirs = make(), make()
+    theirs.publish(EndpointData([HERE]))
+    items = ours.resolve(key(2).public())
+    await anext(items)
+    await items.aclose()
+    query = MdnsWire("irohv1").query()
+    ours._hear(query[:-1], 4)
+    ours._hear(query + bytes(MAX_MESSAGE), 4)
+    ours._hear(b"for others", 4)
+    assert ours.stats.dropped == 2
 
 
 async def test_a_lookup_ends_after_ten_seconds(make: Make) -> None:

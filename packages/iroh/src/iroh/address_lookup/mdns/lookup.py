@@ -157,14 +157,20 @@ class MdnsAddressLookup(AddressLookup):
         self._network_changed = asyncio.Event()
         self._waiting: dict[PublicKey, list[asyncio.Queue[LookupItem | None]]] = {}
         self._subscribers: list[DiscoveryStream] = []
-        self._counts = [0, 0, 0, 0, 0]
+        self._queries_sent = self._replies_sent = 0
+        self._queries_heard = self._replies_heard = self._dropped = 0
 
     @property
     def stats(self) -> MdnsStats:
         """The counters now."""
         full = 0 if self._swarm is None else self._swarm.full
-        asked, answered, queries, replies, dropped = self._counts
-        return MdnsStats(asked, answered, queries, replies, dropped + full)
+        return MdnsStats(
+            queries_sent=self._queries_sent,
+            replies_sent=self._replies_sent,
+            queries_heard=self._queries_heard,
+            replies_heard=self._replies_heard,
+            dropped=self._dropped + full,
+        )
 
     def bind(self, context: LookupContext) -> None:
         """Start, for the endpoint of the context's key."""
@@ -260,22 +266,23 @@ class MdnsAddressLookup(AddressLookup):
             self._do(self._swarm.handle_timeout(now))
 
     def _hear(self, data: bytes, family: Family) -> None:
-        if self._swarm is None:
+        if self._swarm is None or not self._wire.concerns(data):
             return
         heard = self._wire.read(data) if len(data) <= MAX_MESSAGE else None
         if heard is None:
-            return
-        self._counts[2 if heard.is_query else 3] += 1
-        if heard.is_query:
+            self._dropped += 1
+        elif heard.is_query:
+            self._queries_heard += 1
             self._do(self._swarm.heard_query(family, self._now()))
         else:
+            self._replies_heard += 1
             self._do(self._swarm.heard_peers(heard.peers, self._now()))
 
     def _do(self, outputs: list[Output]) -> None:
         for output in outputs:
             match output:
                 case Ask():
-                    self._counts[0] += 1
+                    self._queries_sent += 1
                     self._links.send(self._wire.query(), None)
                 case Say(family):
                     self._say(family)
@@ -289,7 +296,7 @@ class MdnsAddressLookup(AddressLookup):
         assert self._id is not None  # bind comes first
         reply = None if self._data is None else self._wire.reply(self._id, self._data)
         if reply is not None:
-            self._counts[1] += 1
+            self._replies_sent += 1
             self._links.send(reply, family)
 
     # -- telling --------------------------------------------------------------------------------
@@ -313,7 +320,7 @@ class MdnsAddressLookup(AddressLookup):
             return
         for stream in self._subscribers:
             if not stream.offer(event):
-                self._counts[4] += 1
+                self._dropped += 1
 
     async def _end_later(self, queue: asyncio.Queue[LookupItem | None]) -> None:
         await self._clock.sleep(max(MIN_LOOKUP_DURATION, self._cadence * 1.2 + 5))

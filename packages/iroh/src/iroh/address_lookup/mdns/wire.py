@@ -116,9 +116,13 @@ class MdnsWire:
                 addrs.pop()
         return None
 
+    def concerns(self, data: bytes) -> bool:
+        """Whether a datagram names this service: others' are not worth reading."""
+        return self._mark in data.lower()  # a label is never split
+
     def read(self, data: bytes) -> Heard | None:
         """Take a datagram apart; None for what is no message of this service. Never raises."""
-        if self._mark not in data.lower():  # a label is never split: spare others' traffic
+        if not self.concerns(data):
             return None
         import dns.exception
         import dns.message
