@@ -222,6 +222,9 @@ async def test_who_is_not_on_the_list_is_refused(start, bind) -> None:
     connect = await start("connect", told["ticket"])
     status, _, said = await connect.end(b"x")
     assert (status, "the peer does not allow us" in said) == (4, True)
+    ping = await start("ping", "-c", "0", told["ticket"])
+    status, _, said = await ping.end()
+    assert (status, "the peer does not allow us" in said) == (4, True)
     async with await friend.connect(addr, PIPE_ALPN) as conn:
         send, recv = await open_pipe(conn)
         await send.write_all(b"for you")

@@ -91,6 +91,9 @@ class _Pinger:
         try:
             taken = await self._measure()
         except (TimeoutError, StreamError) as error:
+            told = exits.in_words(error)
+            if told.status == exits.REFUSED:  # the next ping would be as well
+                raise told from None
             why = str(error) or f"no answer within {ANSWER_TIMEOUT:g} s"
             self.console.result("lost", f"seq={self.sent} lost: {why}", seq=self.sent, why=why)
             self._tell_path()
