@@ -158,9 +158,9 @@ def test_duplicates_are_known():
     assert [pn for pn in range(198, 210) if not tracker.is_duplicate(pn)] == [
         *range(200, 205), 207, 208, 209,
     ]  # fmt: skip
-    assert tracker.new_in_run(207, 210) == [(207, 210)]
-    assert tracker.new_in_run(198, 210) == [(200, 204), (207, 210)]
-    assert tracker.new_in_run(0, 9) == []
+    assert tracker.ranges.missing(207, 210) == [(207, 210)]
+    assert tracker.ranges.missing(198, 210) == [(200, 204), (207, 210)]
+    assert tracker.ranges.missing(0, 9) == []
 
 
 def test_what_fell_out_of_the_set_counts_as_a_duplicate():
@@ -170,7 +170,7 @@ def test_what_fell_out_of_the_set_counts_as_a_duplicate():
     assert tracker.is_duplicate(0)
     assert tracker.is_duplicate(2)
     assert not tracker.is_duplicate(998)
-    assert tracker.new_in_run(0, 1) == []
+    assert tracker.ranges.missing(0, 1) == []
 
 
 def test_an_acknowledged_ack_shortens_the_next_and_a_late_packet_is_still_told():
@@ -268,7 +268,7 @@ def test_all_that_is_received_is_told_in_time(steps):
     tracker, seen, told, now = AckTracker(), set(), set(), 0.0
     for first, extra, eliciting in steps:
         now += 0.001
-        for a, b in tracker.new_in_run(first, first + extra):
+        for a, b in tracker.ranges.missing(first, first + extra):
             assert not seen & set(range(a, b + 1))
             tracker.received(a, b, (b - a + 1) if eliciting else 0, now)
             seen.update(range(a, b + 1))

@@ -179,13 +179,6 @@ class AckTracker:
             return pn < ranges.floor
         return pn < ranges.floor or pn in ranges
 
-    def new_in_run(self, first: int, last: int) -> Ranges:
-        """Give what of the packets first..last did not come before, ascending."""
-        lasts = self.ranges.lasts
-        if (not lasts or first > lasts[-1]) and first >= self.ranges.floor:
-            return [(first, last)]
-        return self.ranges.missing(first, last)
-
     def received(self, first: int, last: int, eliciting: int, now: float, ecn: int = 0) -> None:
         """Note new packets first..last, `eliciting` of them ack-eliciting, all with these ECN bits.
 

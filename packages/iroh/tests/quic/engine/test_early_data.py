@@ -83,7 +83,7 @@ def test_much_data_goes_on_where_early_data_ended():
     arrives(wire, client, server, stream_id)
     wire.run(lambda: client.parts.confirmed)
     assert client.connection.stats().lost_packets == 0
-    assert client.parts.streams.peek_sender() is None
+    assert client.parts.streams.outlet.peek() is None
 
 
 def test_an_early_answer_is_a_burst_within_three_times_what_came():

@@ -224,7 +224,7 @@ def test_equal_streams_take_turns():
         client.streams.write(stream_id, bytes(size))
     a, b, c = ids
     for _ in range(3):
-        assert client.streams.peek_sender().stream_id == a  # looking costs no turn
+        assert client.streams.outlet.peek().stream_id == a  # looking costs no turn
     assert turns(client, 10) == [a, b, c, a, c, a]
     assert not client.streams.has_data()
     assert client.streams.next_sender() is None

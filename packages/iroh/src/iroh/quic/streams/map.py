@@ -107,10 +107,6 @@ class Streams(StreamCommands):
         """Whether `take_control` may have something."""
         return len(self.control) > 0
 
-    def peek_sender(self) -> SendHalf | None:
-        """Give the half that `next_sender` would give, which keeps its turn."""
-        return self.outlet.peek()
-
     def next_sender(self) -> SendHalf | None:
         """Give the half whose turn it is: highest priority, then lost data, then in turn."""
         return self.outlet.next_sender()
