@@ -40,7 +40,7 @@ class Listener(Protocol):
 class Dialler(Protocol):
     """Sends a text on each connection."""
 
-    async def dial(self, text: str) -> tuple[str, str]:
+    async def dial_with(self, text: str) -> tuple[str, str]:
         """Dial with early data if there is a ticket: ("plain", "accepted" or "rejected", echo)."""
         ...
 
@@ -91,7 +91,7 @@ class OurDialler:
     def __init__(self, endpoint: Endpoint, peer: EndpointAddr) -> None:
         self._endpoint, self._peer = endpoint, peer
 
-    async def dial(self, text: str) -> tuple[str, str]:
+    async def dial_with(self, text: str) -> tuple[str, str]:
         connecting = await self._endpoint.connect_pending(self._peer, ALPN)
         early = connecting.into_0rtt()
         if early is None:
@@ -116,7 +116,7 @@ class OurDialler:
 class RustDialler(RustNode):
     """The Rust program."""
 
-    async def dial(self, text: str) -> tuple[str, str]:
+    async def dial_with(self, text: str) -> tuple[str, str]:
         how, _, answer = (await self.order(text, "dialled")).partition(" ")
         return how, answer
 
@@ -197,11 +197,11 @@ async def test_early_data_is_accepted(kinds: tuple[str, str], evidence: Evidence
         listening(kinds[1], port) as listener,
         dialling(kinds[0], listener.id, port) as dialler,
     ):
-        assert await dialler.dial("first") == ("plain", "first")
+        assert await dialler.dial_with("first") == ("plain", "first")
         assert (await listener.got())[1] == "first"
         seen = []
         for text in ("early", "again"):  # Rust gives two tickets before the first answer
-            assert await dialler.dial(text) == ("accepted", text)
+            assert await dialler.dial_with(text) == ("accepted", text)
             seen.append(await listener.got())
         assert [text for _, text in seen] == ["early", "again"]
     evidence(f"2 accepted of 2, {sum(early for early, _ in seen)} read before the handshake's end")
@@ -213,11 +213,11 @@ async def test_rejected_early_data_comes_again(kinds: tuple[str, str], evidence:
     async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
         async with listening(kinds[1], port) as listener:
             dialler = await stack.enter_async_context(dialling(kinds[0], listener.id, port))
-            assert await dialler.dial("first") == ("plain", "first")
+            assert await dialler.dial_with("first") == ("plain", "first")
             assert (await listener.got())[1] == "first"
         async with listening(kinds[1], port) as anew:
-            assert await dialler.dial("lost") == ("rejected", "lost")
-            assert await dialler.dial("taken") == ("accepted", "taken")
+            assert await dialler.dial_with("lost") == ("rejected", "lost")
+            assert await dialler.dial_with("taken") == ("accepted", "taken")
             assert [(await anew.got())[1], (await anew.got())[1]] == ["lost", "taken"]
     evidence("1 rejected and read once, the next accepted")
 
@@ -231,15 +231,15 @@ async def test_a_replayed_first_flight(kinds: tuple[str, str], evidence: Evidenc
         Tap().open(port) as tap,
         dialling(kinds[0], listener.id, tap.port) as dialler,
     ):
-        assert await dialler.dial("first") == ("plain", "first")
+        assert await dialler.dial_with("first") == ("plain", "first")
         assert (await listener.got())[1] == "first"
         tap.keeps = True
-        assert await dialler.dial("early") == ("accepted", "early")
+        assert await dialler.dial_with("early") == ("accepted", "early")
         tap.keeps = False
         assert (await listener.got())[1] == "early"
         assert sum(map(early_packets, tap.flight)) >= 1
         count = await replay(tap.flight, port)
-        assert await dialler.dial("after") == ("accepted", "after")
+        assert await dialler.dial_with("after") == ("accepted", "after")
         assert (await listener.got())[1] == "after", "the replay was not read"
     evidence(f"{len(tap.flight)} datagrams, answered at try {count}, read 0 times")
 
