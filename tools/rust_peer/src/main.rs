@@ -1,6 +1,7 @@
 //! A Rust endpoint that believes an own authority, and says what it learns from relays; a Rust relay
 //! client (relay.rs); an endpoint over a custom transport (unix.rs); what publishes to and resolves
-//! from a DNS server (dns.rs); or data before the handshake (early.rs).
+//! from a DNS server (dns.rs); data before the handshake (early.rs); or how often ACKs come
+//! (frequency.rs).
 //!
 //!     iroh-rust-peer net-report ROOTS.pem URL=QUIC_PORT [URL=QUIC_PORT ...]
 //!
@@ -19,6 +20,7 @@ use rustls_pki_types::{pem::PemObject, CertificateDer};
 
 mod dns;
 mod early;
+mod frequency;
 mod relay;
 mod unix;
 
@@ -51,13 +53,15 @@ async fn main() {
         ["unix-dial", path, id, peer] => unix::dial(path, id, peer).await,
         ["early-serve", secret, addr] => early::serve(secret, addr).await,
         ["early-dial", id, addr] => early::dial(id, addr).await,
+        ["frequency-serve"] => frequency::serve().await,
+        ["frequency-dial", id, addr, size] => frequency::dial(id, addr, size).await,
         ["dns-publish", ca, url, secret, relay, user_data] => {
             dns::publish(ca, url, secret, relay, user_data).await
         }
         ["dns-resolve", ca, how, place, id, origin] => {
             dns::resolve(ca, how, place, id, origin).await
         }
-        _ => panic!("see the tops of main.rs, dns.rs, early.rs, relay.rs and unix.rs"),
+        _ => panic!("see the tops of main.rs and its modules"),
     }
 }
 
