@@ -2,8 +2,16 @@
 
 import pytest
 
+from iroh.quic import make
 from iroh.quic.errors import StreamGone
-from iroh.quic.path_errors import LastPath, PathError, PathIdsExhausted, ServerCannotOpen
+from iroh.quic.own_params import own_params
+from iroh.quic.path_errors import (
+    LastPath,
+    MigrationDisabled,
+    PathError,
+    PathIdsExhausted,
+    ServerCannotOpen,
+)
 from iroh.quic.path_events import (
     PathAbandoned,
     PathClosed,
@@ -192,3 +200,45 @@ def test_a_candidate_that_may_not_be_probed_is_not() -> None:
     client.path_commands.set_candidates([CLIENT._replace(port=1001)])
     assert client.path_commands.start_round(pair.now) == []
     assert client.path_commands.peer_candidates() == [SECOND]
+
+
+# -- a peer that wants no migration --------------------------------------------------------------
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "traversing"])
+def staying(request, monkeypatch):
+    """A pair whose server sends disable_active_migration; and whether both traverse NATs."""
+
+    def params(config, source_cid):
+        made = own_params(config, source_cid)
+        made.disable_active_migration = True
+        if not request.param:
+            made.max_nat_traversal_addresses = None
+        return made
+
+    monkeypatch.setattr(make, "own_params", params)
+    return connected(), request.param
+
+
+def test_a_peer_that_forbids_migration_is_reached_from_one_address(staying) -> None:
+    """RFC 9000 sections 9 and 18.2; with NAT traversal a server takes what comes, as noq does."""
+    pair, traversing = staying
+    client, _ = pair.ends
+    assert client._p.peer_params.disable_active_migration
+    path = client._p.paths.get(0)
+    path.local = CLIENT
+    if traversing:
+        assert client.path_commands.open(SERVER, None, pair.now) == 1
+    else:
+        with pytest.raises(MigrationDisabled, match="no second path"):
+            client.path_commands.open(SERVER, None, pair.now)
+        assert client.path_commands.open(SECOND, None, pair.now) == 1, "another address of the peer"
+        pair.settle(0.5)
+        assert ids(pair) == ([0, 1], [0, 1])
+    client.path_commands.on_network_change(lambda path: False, pair.now)
+    assert (path.local is None) is traversing
+    assert path.is_live() is not traversing
+    if not traversing:
+        assert client._p.paths.get(1) is None or not client._p.paths.get(1).is_live(), "replaced"
+    pair.settle(1.0)
+    transfer(pair, 10_000)

@@ -158,9 +158,13 @@ class Establisher:
             if p.peer_params.max_nat_traversal_addresses is not None:
                 limit = p.peer_params.max_nat_traversal_addresses
                 p.mp.enable_nat_traversal(limit, p.config.max_remote_nat_traversal_addresses)
+        path = p.paths.get(0)
+        if p.is_client and path is not None and p.mp.nat is None:
+            # With n0's NAT traversal a server takes packets from everywhere (noq); without, only
+            # the address of the handshake is meant (RFC 9000 section 18.2).
+            p.paths.fixed = path.remote if p.peer_params.disable_active_migration else None
         if not p.is_client:
             self.done_pending = True
-            path = p.paths.get(0)
             if p.mp.token_giver is not None and path is not None:
                 p.mp.token_giver.give(path.remote, p.config.new_tokens)
             self.confirm(now)

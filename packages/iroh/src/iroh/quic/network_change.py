@@ -2,8 +2,9 @@
 
 A path that may recover is nudged: new connection id, PING, and its local address is learned anew.
 One that cannot is replaced by a new path to the same address: the old one goes first, unless it
-is the last. A server cannot open paths: it only gives the old one up, unless it is the last, and so
-its client learns at once what its own timers would tell it after fifteen seconds.
+is the last. One that the peer ties to our address (disable_active_migration, RFC 9000 section 9)
+keeps it, and is only nudged. A server cannot open paths: it only gives the old one up, unless it is
+the last, and so its client learns at once what its own timers would tell it after fifteen seconds.
 """
 
 from collections.abc import Callable
@@ -28,8 +29,9 @@ def on_network_change(
     is_recoverable is asked before the path's local address is forgotten.
     """
     live = list(paths)
-    lost = [path for path in live if paths.ids.enabled and not is_recoverable(path)]
-    for path in live:
+    moving = [path for path in live if paths.fixed is None or path.remote != paths.fixed]
+    lost = [path for path in moving if paths.ids.enabled and not is_recoverable(path)]
+    for path in moving:
         path.local = None
     open_first = len(lost) == len(live)
     nudged = [path for path in live if path not in lost]

@@ -27,6 +27,10 @@ class PathCidsExhausted(PathBlocked):
     """The peer gave no connection id for the next path yet (PATH_NEW_CONNECTION_ID)."""
 
 
+class MigrationDisabled(PathError):
+    """The peer wants to be reached from one address of ours only (disable_active_migration)."""
+
+
 class PathGone(PathError):
     """There is no such path, or it is abandoned."""
 

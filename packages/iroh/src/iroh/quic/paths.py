@@ -23,6 +23,7 @@ from iroh.quic.local_cids import LocalCids
 from iroh.quic.path import IDLE_TIMEOUT, KEEP_ALIVE, Path
 from iroh.quic.path_errors import (
     LastPath,
+    MigrationDisabled,
     MultipathDisabled,
     PathCidsExhausted,
     PathGone,
@@ -82,6 +83,7 @@ class PathTable:
     events: what happened, oldest first; whoever reads it clears it.
     known: what `all` gives, for those who ask per packet.
     initial_rtt, max_ack_delay: seconds, for timers of paths without an RTT of their own.
+    fixed: an address of the peer's to which it takes only the path that there is; None for none.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class PathTable:
         self._highest = 0
         self._cids_issued_to = -1
         self.grace_deadline: float = NEVER
+        self.fixed: Address | None = None
         self.events: list[Event] = []
 
     # -- coming --------------------------------------------------------------------------------
@@ -171,13 +174,15 @@ class PathTable:
     def open(self, remote: Address, local: Address | None, available: bool, now: float) -> int:
         """Open a path and give its id; PathEstablished follows when the peer answers.
 
-        Raises MultipathDisabled, ServerCannotOpen; PathIdsExhausted and PathCidsExhausted, after
-        which the peer is told that we are blocked.
+        Raises MultipathDisabled, ServerCannotOpen, MigrationDisabled; PathIdsExhausted and
+        PathCidsExhausted, after which the peer is told that we are blocked.
         """
         if not self.ids.enabled:
             raise MultipathDisabled("multipath was not negotiated")
         if not self.is_client:
             raise ServerCannotOpen("only the client opens paths")
+        if self.fixed is not None and remote == self.fixed:
+            raise MigrationDisabled(f"the peer takes no second path to {remote}")
         path_id = self.ids.next_after(self._highest)
         if path_id > self.ids.usable_max:
             self.ids.block_on_max()
