@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -19,6 +20,7 @@ from iroh import (
     TransportConfig,
     presets,
 )
+from iroh.quic.connection import Connection as EngineConnection
 
 pytestmark = [pytest.mark.interop, pytest.mark.rust_relay]
 __all__ = ["kinds"]
@@ -34,8 +36,9 @@ Evidence = Callable[[str], None]
 @asynccontextmanager
 async def bound() -> AsyncIterator[Endpoint]:
     """Bind one of ours."""
-    settings = {"bind_addr": "127.0.0.1:0", "alpns": [ALPN], "portmapper": False}
-    async with await Endpoint.bind(presets.Minimal, **settings) as endpoint:
+    async with await Endpoint.bind(
+        presets.Minimal, bind_addr="127.0.0.1:0", alpns=[ALPN], portmapper=False
+    ) as endpoint:
         yield endpoint
 
 
@@ -45,7 +48,8 @@ async def serve(endpoint: Endpoint, asked: list[int]) -> None:
         connection = await incoming
         stream = await connection.accept_bi()
         await stream.recv().read_to_end(SIZE)
-        (path, *_) = connection._quic._p.paths.all()  # noqa: SLF001  # no public method tells it
+        engine = cast(EngineConnection, connection._quic)  # noqa: SLF001
+        (path, *_) = engine._p.paths.all()  # noqa: SLF001  # no public method tells it
         asked.append(path.acks.threshold - 1)
         await stream.send().finish()
         await connection.closed()
