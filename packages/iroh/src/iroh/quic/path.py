@@ -1,14 +1,18 @@
 """One path of a connection: a path id, a packet-number space, and the addresses it runs over."""
 
-from iroh.quic.acks import AckTracker
+from typing import TYPE_CHECKING
+
 from iroh.quic.challenges import NEVER, Challenges, Responses
 from iroh.quic.datagrams import Address
-from iroh.quic.mtud import MtuDiscovery
-from iroh.quic.pacing import Pacer
 from iroh.quic.path_events import AbandonReason
 from iroh.quic.path_state import ABANDONING, DISCARDED, OPENING, STATES
-from iroh.quic.recovery import Recovery
 from iroh_base import SocketAddr
+
+if TYPE_CHECKING:
+    from iroh.quic.acks import AckTracker
+    from iroh.quic.mtud import MtuDiscovery
+    from iroh.quic.pacing import Pacer
+    from iroh.quic.recovery import Recovery
 
 IDLE_TIMEOUT = 15.0
 """Seconds (iroh `PATH_MAX_IDLE_TIMEOUT`); magicsock gives relay paths 30."""
@@ -105,10 +109,10 @@ class Path:
         "validated",
         "wants_ping",
     )
-    recovery: Recovery
-    acks: AckTracker
-    mtud: MtuDiscovery
-    pacer: Pacer
+    recovery: "Recovery"
+    acks: "AckTracker"
+    mtud: "MtuDiscovery"
+    pacer: "Pacer"
     stats: Totals
 
     def __init__(self, path_id: int, remote: Address, local: Address | None, limited: bool) -> None:
