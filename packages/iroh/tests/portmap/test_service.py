@@ -91,7 +91,6 @@ async def test_the_preferred_protocol_is_used(bench) -> None:
     assert await bench.settle() == ["PCP map 4567"]
     assert bench.external == ("203.0.113.1", 4567)
     bench.mapper.update_local_port(4567)
-    bench.mapper.procure()
     assert await bench.settle() == []
 
 
@@ -113,7 +112,6 @@ async def test_the_next_one_where_it_refuses(bench) -> None:
 async def test_nobody_is_asked_without_a_gateway_or_a_port(bench) -> None:
     bench.router = None
     bench.mapper.update_local_port(4567)
-    bench.mapper.procure()
     await bench.settle()
     assert bench.log == []
     bench.router = HOME
@@ -169,11 +167,9 @@ async def test_another_external_port_is_told(bench) -> None:
 async def test_failures_are_put_off_longer_and_longer(bench) -> None:
     bench.speaks = set()
     bench.mapper.update_local_port(4567)
-    for second in range(3600):
+    for _second in range(3600):
         await bench.settle()
         bench.timers.advance(1)
-        if second % 7 == 0:
-            bench.mapper.procure()  # too early, unless it is time anyway
     await bench.settle()
     # after 0, 5, 15, 35, 75, 155, 315, 635 s and then every 10 min
     assert bench.mapper.counters.attempts == 12
@@ -217,7 +213,6 @@ async def test_closing_takes_the_mapping_back(bench) -> None:
     assert await bench.settle() == ["PCP release 4567"]
     assert [value async for value in watcher] == [None]
     bench.mapper.update_local_port(4568)
-    bench.mapper.procure()
     assert await bench.settle() == []
 
 
@@ -244,5 +239,4 @@ async def test_a_bug_is_told_and_put_off(bench, monkeypatch, caplog) -> None:
     bench.mapper.update_local_port(4567)
     await bench.settle()
     assert "port mapping failed" in caplog.text
-    bench.mapper.procure()
     assert await bench.settle() == []

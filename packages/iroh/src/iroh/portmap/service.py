@@ -97,12 +97,6 @@ class PortMapper:
         """Look whether the gateway is another one, and whether it still has our mapping."""
         self._start_over()
 
-    def procure(self) -> None:
-        """Get a mapping if there is none and it is not too early to ask again."""
-        idle = self._held is None and self._task is None
-        if idle and self._timers.time() >= self._not_before:
-            self._run()
-
     def _start_over(self) -> None:
         self._retry, self._not_before = FIRST_RETRY, 0.0
         self._run()
