@@ -349,6 +349,7 @@ class Receiver:
             or p.peer_source_cid
             or p.retry_source_cid is not None
             or header.dcid != p.source_cid
+            or header.scid == p.original_dcid  # RFC 9000 section 17.2.5.1: it has to be another
             or not pk.is_retry_authentic(p.original_dcid, data[header.start :])
         ):
             p.drop("unexpected Retry")

@@ -376,6 +376,28 @@ def test_a_retry_that_is_not_authentic():
     arena.must_live()
 
 
+def test_a_retry_with_the_id_that_there_is():
+    """RFC 9000 section 17.2.5.1: the client has to discard it."""
+    arena = Arena(by_server=True, meet=False)
+    victim = arena.victim._p
+    same = victim.original_dcid
+    arena.throw(pk.retry_packet(same, victim.source_cid, same, b"token"))
+    assert victim.retry_source_cid is None
+    assert arena.victim_node.dropped["unexpected Retry"] == 1
+    arena.settle()
+    arena.must_live()
+
+
+def test_a_retry_without_a_token():
+    """RFC 9000 section 17.2.5.2: the same."""
+    arena = Arena(by_server=True, meet=False)
+    victim = arena.victim._p
+    arena.throw(pk.retry_packet(victim.original_dcid, victim.source_cid, b"retry id", b""))
+    assert victim.retry_source_cid is None
+    arena.settle()
+    arena.must_live()
+
+
 def test_a_second_retry():
     arena = Arena(by_server=True, meet=False)
     victim = arena.victim._p
