@@ -29,6 +29,7 @@ from iroh.options import (
     EndpointSettings,
     PresetLike,
     check_alpns,
+    collect_options,
 )
 from iroh.quic.config import TransportConfig
 from iroh.resolver import import_late
@@ -46,6 +47,8 @@ class Endpoint(EndpointState):
     def bind(
         cls,
         options: EndpointOptions | PresetLike | None = None,
+        *,
+        preset: PresetLike | None = None,
         **settings: Unpack[EndpointSettings],
     ) -> "Binding":
         """Bind an endpoint: `await` the result, or use it in `async with`.
@@ -54,12 +57,7 @@ class Endpoint(EndpointState):
         `Endpoint.bind(presets.Minimal, alpns=[b"echo/1"])`. Nothing given means presets.N0.
         Raises BindError, InvalidInputError. Cancelling it releases what was bound.
         """
-        if isinstance(options, EndpointOptions):
-            if settings:
-                raise TypeError("give either EndpointOptions or keywords, not both")
-        else:
-            options = EndpointOptions(preset=options, **settings)
-        return Binding(options)
+        return Binding(collect_options(options, preset, settings))
 
     def __init__(self, core: EndpointCore) -> None:
         """Use `Endpoint.bind` instead."""
