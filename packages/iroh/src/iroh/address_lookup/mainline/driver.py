@@ -63,7 +63,7 @@ class Dht:
         self._starting = asyncio.Lock()
         self._waiting: dict[int, asyncio.Future[Result]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._closed = False
+        self._joined = self._closed = False
 
     @property
     def local_addr(self) -> Addr:
@@ -88,16 +88,17 @@ class Dht:
 
         Cancelling it leaves it to another call, or to `close`.
         """
-        node, fresh = await self._started()
-        if fresh and self._bootstrap:
+        node = await self._started()
+        if self._bootstrap and not self._joined:
             await self._run(node.find(node.id, self._now()))
+            self._joined = True
 
     async def get(self, key: bytes, salt: bytes = b"") -> GetResult:
         """The newest item of a key that is found, verified. Takes a second or so; up to many.
 
         Raises `DhtError`. Cancelling it gives it up.
         """
-        node, _ = await self._started()
+        node = await self._started()
         return await self._begin_get(node, key, salt)
 
     async def put(self, item: MutableItem, *, cas: int | None = None) -> PutResult:
@@ -107,7 +108,7 @@ class Dht:
 
         Raises `DhtError`. Cancelling it gives it up; some nodes may have it.
         """
-        node, _ = await self._started()
+        node = await self._started()
         number = self._operation(lambda: node.put(item, self._now(), cas))
         result = await self._run(number)
         assert isinstance(result, PutResult)
@@ -130,17 +131,16 @@ class Dht:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _started(self) -> tuple[DhtNode, bool]:
+    async def _started(self) -> DhtNode:
         async with self._starting:
             if self._closed:
                 raise DhtError("the DHT was closed")
-            fresh = self._node is None
             if self._node is None:
                 await self._bind_socket()
                 self._node = DhtNode(self._now(), os.urandom, server=self._server)
             if len(self._node.table) == 0 and self._bootstrap:
                 self._node.set_entrances(await self._entrances())
-            return self._node, fresh
+            return self._node
 
     async def _bind_socket(self) -> None:
         loop = asyncio.get_running_loop()
