@@ -68,7 +68,10 @@ class _RelayUser:
         self._ssl_context = context.ssl_context
 
     async def close(self) -> None:
-        """Close the connections to the relay. Cancelling it may leave one until it is collected."""
+        """Close the connections to the relay. Idempotent.
+
+        Cancelling it may leave one open: call it again.
+        """
         await self._client.close()
 
     def _get_resolver(self) -> DnsResolver:

@@ -76,14 +76,13 @@ class PkarrRelayClient:
         return SignedPacket.from_relay_payload(endpoint_id, body)
 
     async def close(self) -> None:
-        """Close the connections; requests made later fail.
+        """Close the connections; requests made later fail. Idempotent.
 
-        Cancelling it may leave one open until it is collected.
+        Cancelling it may leave one open: call it again.
         """
         self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def _request(self, method: str, endpoint_id: PublicKey, body: bytes | None) -> bytes:
         await import_late("aiohttp")
