@@ -265,12 +265,13 @@ class Download:
                 writing = asyncio.ensure_future(asyncio.to_thread(sink.write, data))
                 size = len(data)
             await asyncio.shield(writing)
-            self._progress(size)
         finally:
-            if writing is not None and not writing.done():
-                # A thread that writes is not stopped half-way, even if we are cancelled.
+            if writing is not None:
+                # A thread that writes is not stopped half-way, even if we are cancelled, and what
+                # it has written is here.
                 await asyncio.wait((writing,))
-                writing.exception()
+                if writing.exception() is None:
+                    self._progress(size)
 
     def finish(self) -> list[Path]:
         """Let everything appear in the folder; returns where. Raises ExistsError, OSError.
