@@ -46,11 +46,11 @@ class Ping(ProtocolHandler):
             while True:
                 await room.acquire()
                 try:
-                    stream = await conn.accept_bi()
+                    task = tasks.create_task(self._answer(await conn.accept_bi()))
                 except ConnectionLostError:
                     return
-                task = tasks.create_task(self._answer(stream))
                 task.add_done_callback(lambda _task: room.release())
+                del task  # a stream that only its task has ends with it, when we are cancelled
 
     async def _answer(self, stream: BiStream) -> None:
         send, recv = stream

@@ -103,11 +103,11 @@ class Pipe(ProtocolHandler):
             while True:
                 await room.acquire()
                 try:
-                    stream = await conn.accept_bi()
+                    task = tasks.create_task(self._stream(await conn.accept_bi(), conn))
                 except ConnectionLostError:
                     return
-                task = tasks.create_task(self._stream(stream, conn))
                 task.add_done_callback(lambda _task: room.release())
+                del task  # a stream that only its task has ends with it, when we are cancelled
 
     async def _stream(self, stream: BiStream, conn: Connection) -> None:
         try:

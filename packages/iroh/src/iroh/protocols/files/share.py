@@ -200,13 +200,13 @@ class FileShare(ProtocolHandler):
             while True:
                 await room.acquire()
                 try:
-                    stream = await conn.accept_bi()
+                    task = tasks.create_task(self._answer(await conn.accept_bi(), peer))
                 except ConnectionLostError as error:
                     done = getattr(error.reason, "reason", b"") == b"done"
                     self._tell(ShareEvent("done" if done else "ended", peer))
                     return
-                task = tasks.create_task(self._answer(stream, peer))
                 task.add_done_callback(lambda _task: room.release())
+                del task  # a stream that only its task has ends with it, when we are cancelled
 
     async def _answer(self, stream: BiStream, peer: PublicKey) -> None:
         send, recv = stream
