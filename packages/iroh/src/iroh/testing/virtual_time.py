@@ -28,8 +28,6 @@ Ts = TypeVarTuple("Ts")
 MAX_SECONDS = 3600.0
 START = 1000.0
 """Seconds; not 0, which code might take for "never"."""
-TURN = 1e-9
-"""Seconds that a turn of the loop takes: a wait too short for the clock to tell ends, too."""
 LAST_SECONDS = 60.0
 """In which a program that is over may clean up."""
 OURS = ("iroh", "relay ")
@@ -55,7 +53,7 @@ class _Selector(selectors.SelectSelector):
         if timeout is None:
             self.over("everybody waits for somebody, and nothing will ever happen")
             return []
-        ahead = self.now + max(timeout, TURN)
+        ahead = self.now + max(timeout, 0.0)
         if ahead > self.end:
             self.now, self.end = self.end, self.end + LAST_SECONDS
             self.over(f"more than {self.now - START:g} s of virtual time have passed")

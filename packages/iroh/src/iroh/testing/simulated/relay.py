@@ -87,6 +87,7 @@ class SimulatedRelay:
         task = asyncio.create_task(self.service.serve(server, info), name=f"relay {self.url}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _task: server.close())  # one that never began does not
         return client
 
     def __repr__(self) -> str:
