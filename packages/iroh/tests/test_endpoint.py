@@ -66,12 +66,6 @@ async def test_bind_forms() -> None:
     await endpoint.close()
     with pytest.raises(TypeError):
         Endpoint.bind(options, alpns=[ALPN])
-    with pytest.raises(TypeError, match="not both"):
-        Endpoint.bind(options, preset=presets.Minimal)
-    with pytest.raises(TypeError, match="one preset"):
-        Endpoint.bind(presets.N0, preset=presets.Minimal)
-    async with Endpoint.bind(preset=presets.Minimal, bind_addr="127.0.0.1:0") as endpoint:
-        assert endpoint.bound_sockets()
     with pytest.raises(TypeError, match="a preset has a method apply"):
         await Endpoint.bind("minimal")
 

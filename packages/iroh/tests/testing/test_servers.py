@@ -56,17 +56,9 @@ def test_an_hour_of_virtual_time() -> None:
         await asyncio.sleep(3599)
         return asyncio.get_running_loop().time()
 
-    assert run_in_virtual_time(story()) == pytest.approx(4599.0)
+    assert run_in_virtual_time(story()) == 4599.0
     with pytest.raises(VirtualTimeError, match="more than 3600 s of virtual time"):
         run_in_virtual_time(asyncio.sleep(4000))
-
-
-@in_virtual_time
-async def test_waits_that_are_shorter_than_the_clock_can_tell() -> None:
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    while loop.time() == start:  # noqa: ASYNC110 - as who computes it anew does
-        await asyncio.sleep(1e-17)
 
 
 def test_who_waits_for_ever() -> None:

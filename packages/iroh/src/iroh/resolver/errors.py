@@ -108,7 +108,7 @@ class StaggeredError(DnsError):
 
     def __init__(self, errors: Iterable[BaseException]) -> None:
         self.errors: tuple[BaseException, ...] = tuple(errors)
-        super().__init__(f"no calls succeeded: [{'; '.join(map(str, self.errors))}]")
+        super().__init__(f"no calls succeeded: [{''.join(map(str, self.errors))}]")
 
 
 class EndpointLookupError(DnsError):

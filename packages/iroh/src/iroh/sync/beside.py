@@ -7,12 +7,12 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, cast, overload
 
 from iroh import connection as aio_connection
 from iroh import endpoint as aio_endpoint
 from iroh import incoming as aio_incoming
-from iroh.options import EndpointOptions, PresetLike, collect_options
+from iroh.options import EndpointOptions, PresetLike
 from iroh.sync.files import ReadFile, WriteFile, buffered_reader, buffered_writer
 from iroh.sync.front import Front, Steps
 from iroh.sync.portal import Portal, PortalClosedError
@@ -48,7 +48,6 @@ class EndpointBeside(Front):
         cls,
         options: EndpointOptions | PresetLike | None = None,
         *,
-        preset: PresetLike | None = None,
         portal: Portal | None = None,
         max_threads: int = MAX_THREADS,
         timeout: float | None = None,
@@ -63,13 +62,17 @@ class EndpointBeside(Front):
         """
         from iroh.sync.router import EndpointBuilder
 
-        given = collect_options(options, preset, settings)
+        if not isinstance(options, EndpointOptions):
+            given: Any = settings  # of blocking code, which `builder.bind` adapts
+            options = EndpointOptions(preset=options, **given)
+        elif settings:
+            raise TypeError("give either EndpointOptions or keywords, not both")
         builder = EndpointBuilder()
-        builder.apply_options(given)
-        return builder.bind(  # which adapts what is of blocking code
-            protocols=given.protocols,
-            incoming_filter=given.incoming_filter,
-            max_connections=given.max_connections,
+        builder.apply_options(options)
+        return builder.bind(
+            protocols=options.protocols,
+            incoming_filter=options.incoming_filter,
+            max_connections=options.max_connections,
             max_threads=max_threads,
             portal=portal,
             timeout=timeout,

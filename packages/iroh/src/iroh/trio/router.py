@@ -14,7 +14,7 @@ from iroh import endpoint as aio_endpoint
 from iroh import hooks as aio_hooks
 from iroh import options as aio_options
 from iroh import router as aio
-from iroh.options import EndpointOptions, PresetLike, collect_options
+from iroh.options import EndpointOptions, PresetLike
 from iroh.router import MAX_TASKS
 from iroh.trio.endpoint import Endpoint
 from iroh.trio.handlers import (
@@ -137,10 +137,7 @@ class EndpointBuilder(aio_options.EndpointBuilder):
 
 
 def open_endpoint(
-    options: EndpointOptions | PresetLike | None = None,
-    *,
-    preset: PresetLike | None = None,
-    **settings: Unpack[EndpointSettings],
+    options: EndpointOptions | PresetLike | None = None, **settings: Unpack[EndpointSettings]
 ) -> AbstractAsyncContextManager[Endpoint]:
     """Bind an endpoint, and close it at the end: EndpointOptions, or a preset with keywords.
 
@@ -149,7 +146,12 @@ def open_endpoint(
     asyncio, as does what else the endpoint is given (lookup services, transports).
     Raises BindError, InvalidInputError.
     """
-    given = collect_options(options, preset, settings)  # for trio: `_opened` adapts them
+    if not isinstance(options, EndpointOptions):
+        written: Any = settings  # for trio, which `_opened` adapts
+        options = EndpointOptions(preset=options, **written)
+    elif settings:
+        raise TypeError("give either EndpointOptions or keywords, not both")
+    given = options
 
     def build() -> EndpointBuilder:
         builder = EndpointBuilder()

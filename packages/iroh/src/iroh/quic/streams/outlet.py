@@ -160,7 +160,7 @@ class Outlet:
         if self.held > self.window - self.window // 4:
             return
         for stream_id, half in list(self.writers.items()):
-            if half.unsent() <= LOW_WATER:
+            if half.held() <= LOW_WATER:
                 del self.writers[stream_id]
                 self._events.append(StreamWritable(stream_id))
 

@@ -23,11 +23,7 @@ if TYPE_CHECKING:
     from iroh.quic.streams.outlet import Outlet
 
 HIGH_WATER = 1_048_576
-"""Bytes of one stream that are written and were never sent; `write` takes no more.
-
-What is on its way does not count, else a stream could have no more than this in a round trip: the
-peer's limits and `send_window` bound it.
-"""
+"""Bytes that one stream holds, written and not acknowledged; `write` takes no more."""
 LOW_WATER = HIGH_WATER * 3 // 4
 """A writer that met the mark is woken at this, not for every packet."""
 
@@ -114,7 +110,7 @@ class SendHalf:
         """Queue bytes, and say how many were taken; StreamWritable follows when not all."""
         outlet = self._outlet
         size = len(data)
-        room = min(outlet.window - outlet.held, HIGH_WATER - self.unsent())
+        room = min(outlet.window - outlet.held, HIGH_WATER - self.held())
         if size > room:
             outlet.writers[self.stream_id] = self
             if room <= 0:
@@ -158,10 +154,6 @@ class SendHalf:
     def held(self) -> int:
         """Bytes written and not yet given free by acknowledgements."""
         return self._buffer.stop - self._start
-
-    def unsent(self) -> int:
-        """Bytes written and never sent."""
-        return self._buffer.stop - self.next
 
     def is_over(self) -> bool:
         """Whether everything, or its reset, is acknowledged."""
