@@ -124,6 +124,7 @@ class Router:
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
         self._stop_task: asyncio.Task[None] | None = None
+        self._shutdown_task: asyncio.Task[None] | None = None
         endpoint.set_alpns(list(self._handlers))
         self._loop_task = asyncio.create_task(self._accept_loop(), name="iroh-router")
         self._loop_task.add_done_callback(_log_failure)
@@ -135,7 +136,7 @@ class Router:
 
     def is_shutdown(self) -> bool:
         """Say whether shutdown was called."""
-        return self._stop_task is not None
+        return not (self._stop_task is None and self._shutdown_task is None)
 
     async def shutdown(self) -> None:
         """Stop accepting, tell the handlers, end their connections, close the endpoint.
@@ -143,6 +144,13 @@ class Router:
         The order is upstream's: handlers are told while their connections still live. Idempotent.
         Cancelling the wait does not stop it. In a handler's own `shutdown` it returns at once.
         """
+        if self.is_telling_this_task():
+            return
+        if self._shutdown_task is None:
+            self._shutdown_task = asyncio.create_task(self._shutdown(), name="iroh-router-shutdown")
+        await asyncio.shield(self._shutdown_task)
+
+    async def _shutdown(self) -> None:
         await self.stop()
         await self._endpoint.close()
 
