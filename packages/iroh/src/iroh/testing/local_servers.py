@@ -71,7 +71,8 @@ class LocalServers:
         await self._stack.aclose()
 
     async def _close_endpoints(self) -> None:
-        await asyncio.gather(*(endpoint.close() for endpoint in self._endpoints))
+        closing = asyncio.gather(*(endpoint.close() for endpoint in self._endpoints))
+        await asyncio.shield(closing)  # cancelled before they begin, they would stay open
 
     @property
     def preset(self) -> presets.SelfHosted:

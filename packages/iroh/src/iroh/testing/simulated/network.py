@@ -82,12 +82,11 @@ class SimulatedNetwork:
     ) -> None:
         if exc is not None:
             exc.add_note(self.describe())
-        try:
-            await asyncio.gather(
-                *(endpoint.close() for endpoint, _host in self._endpoints.values())
-            )
+        ends = (endpoint.close() for endpoint, _host in self._endpoints.values())
+        try:  # shielded: what is cancelled before it begins to close stays open
+            await asyncio.shield(asyncio.gather(*ends))
         finally:
-            await asyncio.gather(*(relay.close() for relay in self.relays))
+            await asyncio.shield(asyncio.gather(*(relay.close() for relay in self.relays)))
 
     def describe(self) -> str:
         """Say in lines what there is and how it goes; exceptions that leave `async with` say it."""
