@@ -19,6 +19,7 @@ import importlib
 import inspect
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from types import CodeType
@@ -29,8 +30,14 @@ import docstrings
 MOST = 60
 """More steps than any call has; one that has more would never be seen to end."""
 
-DELEGATES = {"iroh.Incoming.accept": "iroh.Incoming.accept_with"}
-"""What awaits nothing but another public function, in which nothing can suspend."""
+DELEGATES = {
+    "iroh.Incoming.accept": ("iroh.Incoming.accept_with",),
+    "iroh.SendStream.__aexit__": ("iroh.SendStream.finish", "iroh.SendStream.reset"),
+}
+"""What awaits nothing but other public functions, in which nothing can suspend."""
+
+BLOCKS = ("__aenter__", "__aexit__", "__anext__")
+"""What `async with` and `async for` await; public too, though nobody writes their names."""
 
 PACKAGES = Path(__file__).resolve().parents[1] / "packages"
 
@@ -165,6 +172,12 @@ async def at_step(
         raise AssertionError(f"it was not cancelled, it gave {result!r}")
 
 
+async def within(manager: AbstractAsyncContextManager[Any]) -> Any:
+    """Enter an `async with`, and leave it at once."""
+    async with manager as found:
+        return found
+
+
 async def as_coroutine(awaitable: Awaitable[Any]) -> Any:
     """Await it."""
     return await awaitable
@@ -187,7 +200,7 @@ def public_awaits() -> dict[str, Callable[..., Any]]:
     """All coroutine functions and asynchronous generators of the public API, by dotted name."""
     return {
         found.name: found.itself
-        for found in docstrings.public_functions()
+        for found in docstrings.public_functions(BLOCKS)
         if inspect.iscoroutinefunction(found.itself) or inspect.isasyncgenfunction(found.itself)
     }
 
@@ -198,7 +211,7 @@ def suspending() -> set[str]:
     Where nothing is awaited there is none: abstract methods are so, and what "never waits".
     """
     names = {name for name, function in public_awaits().items() if awaits_something(function)}
-    return names - {name for name, other in DELEGATES.items() if other not in names}
+    return names - {name for name, others in DELEGATES.items() if names.isdisjoint(others)}
 
 
 def awaits_something(function: Callable[..., Any]) -> bool:

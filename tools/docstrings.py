@@ -17,7 +17,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -59,18 +59,18 @@ class Function(NamedTuple):
     owner: type | None
 
 
-def public_functions() -> Iterator[Function]:
-    """All public functions and methods, each once."""
+def public_functions(special: Container[str] = ()) -> Iterator[Function]:
+    """All public functions and methods, each once; and these special ones, as "__aenter__"."""
     seen: set[int] = set()
     for module in map(importlib.import_module, MODULES):
         for name in sorted(module.__all__):
-            for found in _functions_of(module, name):
+            for found in _functions_of(module, name, special):
                 if id(found.itself) not in seen and _is_ours(found.itself):
                     seen.add(id(found.itself))
                     yield found
 
 
-def _functions_of(module: ModuleType, name: str) -> Iterator[Function]:
+def _functions_of(module: ModuleType, name: str, special: Container[str]) -> Iterator[Function]:
     thing = getattr(module, name)
     where = f"{module.__name__}.{name}"
     if inspect.isfunction(thing):
@@ -79,7 +79,8 @@ def _functions_of(module: ModuleType, name: str) -> Iterator[Function]:
         for attribute in dir(thing):
             found = inspect.getattr_static(thing, attribute)
             function = getattr(found, "fget", None) or getattr(found, "__func__", found)
-            if inspect.isfunction(function) and not attribute.startswith("_"):
+            public = not attribute.startswith("_") or attribute in special
+            if inspect.isfunction(function) and public:
                 yield Function(f"{where}.{attribute}", function, thing)
 
 

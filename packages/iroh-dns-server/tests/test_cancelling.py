@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from cancelling import at_step, cancels, each_step
+from cancelling import at_step, cancels, each_step, within
 from iroh_dns_server import (
     Config,
     DnsConfig,
@@ -45,6 +45,16 @@ async def test_a_server(tmp_path: Path) -> None:
     await at_step(1, servers[-1].close)
     await servers[-1].close()
     await SqliteStore.open(tmp_path).close()
+
+
+@cancels("iroh_dns_server.DnsServer.__aenter__", "iroh_dns_server.DnsServer.__aexit__")
+async def test_a_block(tmp_path: Path) -> None:
+    """The folder is free again, whether it was cancelled on the way in or out."""
+
+    async def free(_result: object) -> None:
+        await SqliteStore.open(tmp_path).close()
+
+    assert await each_step(lambda: within(DnsServer(config(tmp_path))), free) >= 2
 
 
 @cancels(

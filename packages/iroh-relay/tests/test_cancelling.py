@@ -2,7 +2,7 @@
 
 import asyncio
 
-from cancelling import at_step, cancels, each_step, nothing
+from cancelling import at_step, cancels, each_step, nothing, within
 from iroh_base.addr import SocketAddr
 from iroh_relay.client import RelayClient, probe_latency
 from iroh_relay.protos.versions import ProtocolVersion
@@ -42,6 +42,32 @@ async def test_a_client() -> None:
     await client.close()
     assert stream.closed is not None
     assert client.status.closed
+
+
+@cancels(
+    "iroh_relay.server.RelayServer.__aenter__",
+    "iroh_relay.server.RelayServer.__aexit__",
+    "iroh_relay.client.RelayClient.__aexit__",
+)
+async def test_blocks() -> None:
+    """They leave nothing open, which conftest.py looks for, on the way in or out."""
+    config = RelayServerConfig(
+        http_bind_addr=LOOPBACK, https_bind_addr=LOOPBACK, quic_bind_addr=LOOPBACK
+    )
+    certificates = SelfSigned()
+    serve = lambda: within(RelayServer(config, certificates=certificates))  # noqa: E731
+    assert await each_step(serve, nothing) >= 2
+    clients: list[RelayClient] = []
+
+    async def use() -> None:
+        away = RelayConfig(url="http://relay.example/")
+        clients.append(RelayClient(away, KEY, on_datagrams=lambda *_: None, dialer=FakeDialer()))
+        await within(clients[-1])
+
+    async def over(_result: None) -> None:
+        assert all(client._task.done() for client in clients)
+
+    assert await each_step(use, over) >= 1
 
 
 @cancels("iroh_relay.client.probe_latency")
