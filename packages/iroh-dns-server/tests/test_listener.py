@@ -47,6 +47,19 @@ async def test_connections_are_accepted_until_it_is_closed(sock: socket.socket) 
         await asyncio.open_connection(*address)
 
 
+async def test_one_that_comes_when_it_is_closed(sock: socket.socket) -> None:
+    """It is seen in the turn of the loop in which nobody wants it any more; see conftest.py."""
+    listener = Listener(sock, Greeter)
+    listener.start()
+    assert await greeted(sock) == b"hello"
+    with socket.create_connection(local_addr(sock)) as client:
+        asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(listener.close()))
+        await asyncio.sleep(0)
+        await listener.close()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
 async def test_closing_one_that_never_started(sock: socket.socket) -> None:
     await Listener(sock, Greeter).close()
     assert sock.fileno() == -1

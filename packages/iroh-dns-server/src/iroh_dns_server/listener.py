@@ -6,6 +6,7 @@ tries again; connections wait in the kernel meanwhile.
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -38,6 +39,7 @@ class Listener:
     async def close(self) -> None:
         """Stop accepting and close the listening socket; connections stay. Idempotent."""
         if self._task is not None:
+            _unwatch(self._sock)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
@@ -65,3 +67,13 @@ class Listener:
         if now >= self._complain_at:
             self._complain_at = now + COMPLAIN_INTERVAL
             logger.warning("no connection can be accepted (%s); trying again", error)
+
+
+def _unwatch(sock: socket.socket) -> None:
+    """Leave a connection that comes in this very turn to the kernel, which ends it.
+
+    `sock_accept` would accept it for a future that is cancelled, fail, and leave it open.
+    """
+    if sock.fileno() >= 0:
+        with contextlib.suppress(NotImplementedError):  # an event loop that watches no sockets
+            asyncio.get_running_loop().remove_reader(sock)

@@ -39,6 +39,20 @@ async def greeted(sock: socket.socket) -> bytes:
         await writer.wait_closed()
 
 
+async def test_one_that_comes_when_it_is_stopped() -> None:
+    """It is seen in the turn of the loop in which nobody wants it any more; see conftest.py."""
+    sock = listening_socket(LOOPBACK)
+    accepting = Acceptor(sock, Greeter)
+    accepting.start()
+    assert await greeted(sock) == b"hello"
+    with socket.create_connection(sock.getsockname()) as client:
+        asyncio.get_running_loop().call_soon(accepting.stop)
+        await asyncio.sleep(0)
+        await accepting.close()
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
 async def test_many_at_once_until_it_is_closed() -> None:
     sock = listening_socket(LOOPBACK)
     address = sock.getsockname()

@@ -7,6 +7,7 @@ clients that are in notice nothing.
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
 from collections.abc import Callable
@@ -44,6 +45,7 @@ class Acceptor:
     def stop(self) -> None:
         """Take no new connections; those that were taken stay. Idempotent."""
         if self._task is not None:
+            _unwatch(self._sock)
             self._task.cancel()
         else:
             self._sock.close()
@@ -96,3 +98,13 @@ class Acceptor:
         if now >= self._complain_at:
             self._complain_at = now + COMPLAIN_INTERVAL
             logger.warning("no connection can be accepted (%s); trying again", error)
+
+
+def _unwatch(sock: socket.socket) -> None:
+    """Leave a connection that comes in this very turn to the kernel, which ends it.
+
+    `sock_accept` would accept it for a future that is cancelled, fail, and leave it open.
+    """
+    if sock.fileno() >= 0:
+        with contextlib.suppress(NotImplementedError):  # an event loop that watches no sockets
+            asyncio.get_running_loop().remove_reader(sock)
