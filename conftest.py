@@ -8,6 +8,7 @@ errors.
 
 import asyncio
 import gc
+import itertools
 import os
 import signal
 import threading
@@ -28,6 +29,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+FREEZE_EVERY = 100
+"""Tests between two `gc.freeze`: what lives on by then, like caches, is no garbage soon."""
+
+_tests = itertools.count(1)
+
+
 def pytest_collection_finish() -> None:
     """Take the modules and the test items out of every later collection: it makes them cheap."""
     gc.collect()
@@ -35,24 +42,30 @@ def pytest_collection_finish() -> None:
 
 
 @pytest_asyncio.fixture(autouse=True)
-async def _no_leaked_tasks() -> AsyncIterator[None]:
-    """Fail a test that leaves a task of its loop running, or an exception nobody looked at."""
-    unheard: list[dict[str, Any]] = []
+async def _no_leaked_tasks(_nothing_left: list[dict[str, Any]]) -> AsyncIterator[None]:
+    """Fail a test that leaves a task of its loop running."""
+    unheard = _nothing_left
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     yield
     await asyncio.sleep(0)  # let tasks that were just cancelled or finished be reaped
     left = [t for t in asyncio.all_tasks() if t is not asyncio.current_task() and not t.done()]
     assert not left, f"tasks left running: {left}"
-    gc.collect()
-    assert not unheard, f"errors that nobody handled: {unheard}"
 
 
 @pytest.fixture(autouse=True)
-def _no_leaked_threads_or_sockets() -> Iterator[None]:
-    """Fail a test that leaves a thread, and collect now what it forgot to close."""
+def _nothing_left() -> Iterator[list[dict[str, Any]]]:
+    """Fail a test that leaves a thread, or an exception that nobody looked at.
+
+    Collects now what it forgot to close. Gives where its loop's exception handler puts what it
+    hears, which is looked at after that: one collection a test is a tenth of the whole suite.
+    """
     before = set(threading.enumerate())
-    yield
+    unheard: list[dict[str, Any]] = []
+    yield unheard
     gc.collect()
+    if next(_tests) % FREEZE_EVERY == 0:
+        gc.freeze()
+    assert not unheard, f"errors that nobody handled: {unheard}"
     # A loop's default executor ("asyncio_N") is shut down with the loop, after this fixture.
     young = [t for t in set(threading.enumerate()) - before if not t.name.startswith("asyncio_")]
     for thread in young:
