@@ -8,7 +8,7 @@ import os
 import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from iroh.magicsock.transports.ip import IpTransport
 
@@ -86,11 +86,11 @@ class Machine:
         """Bind the UDP sockets. Raises BindError."""
         return IpTransport(deliver, binds, metrics, defaults)
 
-    def relay_client(self, *args: object, **settings: object) -> "RelayClient":
+    def relay_client(self, *args: Any, **settings: Any) -> "RelayClient":
         """Make a client of one relay: arguments as RelayClient's."""
         from iroh_relay.client import RelayClient  # late: an endpoint without relays needs none
 
-        return RelayClient(*args, **settings)  # type: ignore[arg-type]
+        return RelayClient(*args, **settings)
 
     def monitor(self) -> "NetworkMonitor":
         """Give what watches the network."""

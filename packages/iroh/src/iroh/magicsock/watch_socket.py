@@ -43,7 +43,7 @@ class SocketWatch:
         self._awaits_room = False
         try:
             self._loop.add_reader(sock, on_readable)
-        except NotImplementedError:
+        except NotImplementedError:  # the loop that Windows has by default
             self._receiving = self._loop.create_task(self._receive(), name="iroh-udp")
 
     def await_room(self) -> None:

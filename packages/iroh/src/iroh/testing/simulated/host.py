@@ -7,7 +7,7 @@ import ipaddress
 import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iroh.errors import BindError
 from iroh.machine import Machine, UdpSockets
@@ -108,10 +108,10 @@ class SimulatedHost(Machine):
         self._udp = _Udp(self, deliver, metrics, ports[0] or PORT if ports else None)
         return self._udp
 
-    def relay_client(self, *args: object, **settings: object) -> RelayClient:
+    def relay_client(self, *args: Any, **settings: Any) -> RelayClient:
         """Make the real client, which dials by `dial`."""
         settings |= {"dialer": self.dial, "rng": self.chance, "ssl_context": None}
-        return RelayClient(*args, **settings)  # type: ignore[arg-type]
+        return RelayClient(*args, **settings)
 
     def monitor(self) -> NetworkMonitor:
         """Give the real monitor, which looks at this machine."""
