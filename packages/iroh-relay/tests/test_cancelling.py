@@ -55,7 +55,10 @@ async def test_blocks() -> None:
         http_bind_addr=LOOPBACK, https_bind_addr=LOOPBACK, quic_bind_addr=LOOPBACK
     )
     certificates = SelfSigned()
-    serve = lambda: within(RelayServer(config, certificates=certificates))  # noqa: E731
+
+    async def serve() -> None:
+        await within(RelayServer(config, certificates=certificates))
+
     assert await each_step(serve, nothing) >= 2
     clients: list[RelayClient] = []
 
